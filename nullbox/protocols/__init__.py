@@ -1,0 +1,1 @@
+"""Names, messages and wire formats that the parts of NullBox share. Imports nothing else of ours."""

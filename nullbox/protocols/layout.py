@@ -1,0 +1,89 @@
+"""Where things are on a running system: one table of paths, all relative to two roots.
+
+In the image the roots are `/run` and `/var`; hosted mode and the tests pass their own, so that several
+instances live side by side and none touches the host's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SYSTEM = Path("/system")
+"""Read-only: what the image brings (code, configuration, sample agents, the guests' root)."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one NullBox instance.
+
+    `run` is volatile (sockets, FIFOs, locks), `state` is what should last (stores, logs).
+    """
+
+    run: Path = Path("/run")
+    state: Path = Path("/var")
+    system: Path = SYSTEM
+
+    @property
+    def gateway_socket(self) -> Path:
+        return self.run / "nulld.sock"
+
+    @property
+    def actors(self) -> Path:
+        """Sockets of the actor transport; mode 0700."""
+        return self.run / "nullbox" / "actors"
+
+    @property
+    def exits(self) -> Path:
+        """Exit records of reaped orphans, written by PID 1, one file `<pid>` each."""
+        return self.run / "nullbox" / "exits"
+
+    @property
+    def ctx_sockets(self) -> Path:
+        """One ctxgraph socket per agent (`<agent>.sock`), and `host/gateway.sock` for the gateway."""
+        return self.run / "nullbox" / "ctx"
+
+    @property
+    def ctx_host_socket(self) -> Path:
+        return self.ctx_sockets / "host" / "gateway.sock"
+
+    def ctx_socket(self, agent: str) -> Path:
+        return self.ctx_sockets / f"{agent}.sock"
+
+    def cage(self, agent: str) -> Path:
+        """Console FIFO, control socket, plan and pid record of one agent's VM."""
+        return self.run / "nullbox" / "cages" / agent
+
+    @property
+    def ctx_store(self) -> Path:
+        return self.state / "lib" / "nullbox" / "ctxgraph.sqlite"
+
+    @property
+    def deployed_agents(self) -> Path:
+        return self.state / "lib" / "nullbox" / "agents"
+
+    @property
+    def data(self) -> Path:
+        """The tree behind the agents' `/data` grants."""
+        return self.state / "lib" / "nullbox" / "data"
+
+    def agent_log(self, agent: str) -> Path:
+        return self.state / "log" / "nullbox" / f"{agent}.log"
+
+    @property
+    def config(self) -> Path:
+        return self.system / "config" / "nulld.toml"
+
+    @property
+    def bundled_agents(self) -> Path:
+        return self.system / "agents"
+
+    @property
+    def guest_root(self) -> Path:
+        """The read-only root directory that every Python agent's VM shares."""
+        return self.system / "guest"
+
+    @property
+    def library_dir(self) -> Path:
+        """libkrun.so and libkrunfw.so.5."""
+        return self.system / "lib"
