@@ -1,0 +1,142 @@
+"""Effects: every system call of PID 1, behind one small interface.
+
+The tests' twin records the calls instead, so that a test can compare the whole ordered trace of a boot.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from nullbox.bootstrap.mounts import EBUSY_IS_FINE, Mount
+
+# reboot(2)
+RB_AUTOBOOT: Final = 0x01234567
+RB_POWER_OFF: Final = 0x4321FEDC
+RB_DISABLE_CAD: Final = 0
+
+SIOCGIFFLAGS: Final = 0x8913
+SIOCSIFFLAGS: Final = 0x8914
+IFF_UP: Final = 1
+
+EBUSY: Final = 16
+
+
+class Host(Protocol):
+    """What PID 1 asks of the kernel. Every method raises OSError when the kernel refuses."""
+
+    def mount(self, mount: Mount) -> None: ...
+    def open_console(self) -> None: ...
+    def set_hostname(self, name: str) -> None: ...
+    def write(self, path: str, text: str) -> None: ...
+    def read(self, path: str) -> str: ...
+    def make_directory(self, path: str, mode: int) -> None: ...
+    def loopback_up(self) -> None: ...
+    def disable_ctrl_alt_del(self) -> None: ...
+    def spawn(self, argv: Sequence[str], env: dict[str, str], heartbeat_fd: int) -> int: ...
+    def kill(self, pid: int, signum: int) -> None: ...
+    def sync(self) -> None: ...
+    def reboot(self, how: int) -> None: ...
+
+
+class LinuxHost:
+    """The real thing."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def mount(self, mount: Mount) -> None:
+        """mount(2), the mount point made first where the table says so."""
+        if mount.create:
+            Path(mount.target).mkdir(parents=True, exist_ok=True)
+        result = self._libc.mount(
+            mount.fstype.encode(),
+            mount.target.encode(),
+            mount.fstype.encode(),
+            ctypes.c_ulong(mount.flags),
+            mount.data.encode() or None,
+        )
+        if result != 0:
+            error = ctypes.get_errno()
+            if error == EBUSY and mount.target in EBUSY_IS_FINE:
+                return
+            raise OSError(error, os.strerror(error), mount.target)
+
+    def open_console(self) -> None:
+        """Give descriptors 0, 1 and 2 to the console, and input to nobody: there is no shell to type at."""
+        null = os.open("/dev/null", os.O_RDONLY)
+        console = os.open("/dev/console", os.O_WRONLY | os.O_NOCTTY)
+        os.dup2(null, 0)
+        os.dup2(console, 1)
+        os.dup2(console, 2)
+        for fd in (null, console):
+            if fd > 2:
+                os.close(fd)
+
+    def set_hostname(self, name: str) -> None:
+        socket.sethostname(name)
+
+    def write(self, path: str, text: str) -> None:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode() or b"\n")
+        finally:
+            os.close(fd)
+
+    def read(self, path: str) -> str:
+        return Path(path).read_text()
+
+    def make_directory(self, path: str, mode: int) -> None:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        Path(path).chmod(mode)
+
+    def loopback_up(self) -> None:
+        """netdevice(7): read the flags of `lo`, set IFF_UP."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
+            request = struct.pack("16sH14x", b"lo", 0)
+            flags = struct.unpack("16sH14x", fcntl.ioctl(query, SIOCGIFFLAGS, request))[1]
+            fcntl.ioctl(query, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
+
+    def disable_ctrl_alt_del(self) -> None:
+        """Ctrl-Alt-Del sends SIGINT to PID 1 (an orderly stop) instead of resetting the machine."""
+        self.reboot(RB_DISABLE_CAD)
+
+    def spawn(self, argv: Sequence[str], env: dict[str, str], heartbeat_fd: int) -> int:
+        """Start a process in a session of its own; it keeps `heartbeat_fd` and descriptors 0 to 2. Returns its pid.
+
+        posix_spawn(3) rather than fork: nothing of PID 1's memory is copied, and no Python runs between the two.
+        """
+        os.set_inheritable(heartbeat_fd, True)
+        try:
+            return os.posix_spawn(
+                argv[0],
+                list(argv),
+                env,
+                setsid=True,
+                setsigmask=[],
+                setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE],
+            )
+        finally:
+            os.set_inheritable(heartbeat_fd, False)
+
+    def kill(self, pid: int, signum: int) -> None:
+        """kill(2); that the process is gone already is what was wanted."""
+        try:
+            os.kill(pid, signum)
+        except ProcessLookupError:
+            return
+
+    def sync(self) -> None:
+        os.sync()
+
+    def reboot(self, how: int) -> None:
+        if self._libc.reboot(ctypes.c_int(how)) != 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), f"reboot({how:#x})")

@@ -1,0 +1,125 @@
+"""Boot as data: named phases of named tasks, each task with what its failure means.
+
+A `FATAL` task that fails ends the boot in the recovery hold; a `TOLERATED` one is logged and the boot goes on,
+because a system that runs with a warning serves its operator better than one that does not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from nullbox.bootstrap.cmdline import Cmdline
+from nullbox.bootstrap.host import Host
+from nullbox.bootstrap.log import Level
+from nullbox.bootstrap.mounts import MOUNTS, Mount
+from nullbox.bootstrap.sysctls import SYSCTLS, Sysctl
+
+Log = Callable[[str, Level], None]
+Clock = Callable[[], float]
+
+
+class OnFailure(Enum):
+    FATAL = "fatal"
+    TOLERATED = "tolerated"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One step: a name for the log, what to do, what its failure means."""
+
+    name: str
+    run: Callable[[Host, Cmdline], None]
+    on_failure: OnFailure = OnFailure.FATAL
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    name: str
+    tasks: tuple[Task, ...]
+
+
+class BootError(Exception):
+    """A fatal task failed; the message names phase, task and cause."""
+
+
+CONTROLLERS: Final = ("cpu", "memory", "pids")
+"""cgroup controllers the cages need. They are turned on singly, so that one that is missing costs no other."""
+
+DIRECTORIES: Final = (
+    ("/run/nullbox", 0o755),
+    ("/run/nullbox/actors", 0o700),
+    ("/run/nullbox/exits", 0o700),
+    ("/run/nullbox/cages", 0o755),
+    ("/run/nullbox/ctx", 0o755),
+    ("/var/lib/nullbox", 0o755),
+    ("/var/lib/nullbox/data", 0o755),
+    ("/var/log/nullbox", 0o750),
+    ("/sys/fs/cgroup/nullbox", 0o755),
+)
+
+
+def _mount(mount: Mount) -> Task:
+    return Task(f"mount {mount.target}", lambda host, _: host.mount(mount))
+
+
+def _sysctl(sysctl: Sysctl) -> Task:
+    return Task(f"set {sysctl.name}", lambda host, _: host.write(sysctl.path, sysctl.value), OnFailure.TOLERATED)
+
+
+def _directory(path: str, mode: int) -> Task:
+    return Task(f"make {path}", lambda host, _: host.make_directory(path, mode))
+
+
+def _controller(group: str, name: str) -> Task:
+    return Task(
+        f"enable {name} below {group}",
+        lambda host, _: host.write(f"{group}/cgroup.subtree_control", f"+{name}"),
+        OnFailure.TOLERATED,
+    )
+
+
+EARLY: Final = (Phase("mounts", tuple(_mount(m) for m in MOUNTS)),)
+"""Before anything else: the command line is in /proc, the log in /dev."""
+
+BOOT: Final = (
+    Phase(
+        "console",
+        (
+            Task("open the console", lambda host, _: host.open_console(), OnFailure.TOLERATED),
+            Task("take Ctrl-Alt-Del", lambda host, _: host.disable_ctrl_alt_del(), OnFailure.TOLERATED),
+        ),
+    ),
+    Phase(
+        "identity",
+        (Task("set the host name", lambda h, c: h.set_hostname(c.hostname), OnFailure.TOLERATED),),
+    ),
+    Phase("sysctls", tuple(_sysctl(s) for s in SYSCTLS)),
+    Phase("directories", tuple(_directory(path, mode) for path, mode in DIRECTORIES)),
+    Phase(
+        "cgroups",
+        tuple(_controller(g, c) for g in ("/sys/fs/cgroup", "/sys/fs/cgroup/nullbox") for c in CONTROLLERS),
+    ),
+    Phase("loopback", (Task("bring up lo", lambda host, _: host.loopback_up()),)),
+)
+
+
+def run_phases(phases: tuple[Phase, ...], host: Host, cmdline: Cmdline, log: Log, clock: Clock) -> None:
+    """Run every task in order and log the time each phase took.
+
+    Raises:
+        BootError: a fatal task failed; nothing after it was tried.
+    """
+    for phase in phases:
+        begun = clock()
+        for task in phase.tasks:
+            try:
+                task.run(host, cmdline)
+            except OSError as error:
+                problem = f"boot phase {phase.name}: cannot {task.name}: {error}"
+                if task.on_failure is OnFailure.FATAL:
+                    raise BootError(problem) from error
+                log(problem, Level.WARNING)
+        log(f"boot phase {phase.name}: {len(phase.tasks)} tasks in {clock() - begun:.3f} s", Level.INFO)

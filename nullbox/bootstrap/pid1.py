@@ -1,0 +1,222 @@
+"""The loop of PID 1: wait for a signal, a heartbeat or a deadline; tell `lifecycle`; do what it says.
+
+It reaps every process (`waitpid(-1)` belongs here and nowhere else), relays signals, restarts the actor system, pets
+the watchdog while the tree is healthy, and never exits: every step is guarded, and what is left when all else fails
+is the recovery hold.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final, NoReturn
+
+from nullbox.bootstrap import lifecycle
+from nullbox.bootstrap.cmdline import Cmdline, parse
+from nullbox.bootstrap.hold import hold_text
+from nullbox.bootstrap.host import RB_AUTOBOOT, RB_POWER_OFF, Host, LinuxHost
+from nullbox.bootstrap.log import KernelLog, Level
+from nullbox.bootstrap.phases import BOOT, EARLY, BootError, run_phases
+from nullbox.bootstrap.reaper import reap
+from nullbox.bootstrap.watchdog import Watchdog
+from nullbox.protocols.layout import Layout
+
+HEARTBEAT_ENV: Final = "NULLD_HEARTBEAT_FD"
+"""The actor system's end of the pipe to us: `.` for a sign of life, a line `off` or `reboot` for a power request."""
+
+SIGNALS: Final = {
+    signal.SIGTERM: "off",
+    signal.SIGINT: "reboot",  # Ctrl-Alt-Del
+    signal.SIGPWR: "off",
+    signal.SIGUSR2: "off",
+}
+"""What a signal to PID 1 asks for."""
+
+LONGEST_WAIT: Final = 5.0
+"""Seconds between two looks at the clock: bounds what a lost wake-up can cost, and paces the watchdog."""
+
+GRACE: Final = 3.0
+"""Seconds between SIGTERM and SIGKILL for whatever still runs at the end."""
+
+
+class Pid1:
+    """State of the loop: the pipe to the actor system, the last decision, what was logged."""
+
+    def __init__(self, host: Host, log: KernelLog, options: Cmdline, layout: Layout) -> None:
+        self._host = host
+        self._log = log
+        self._options = options
+        self._layout = layout
+        self._state = lifecycle.State()
+        self._selector = selectors.DefaultSelector()
+        self._pipe = -1
+        self._line = b""
+        self._watchdog = Watchdog()
+        self._signals, self._signals_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def run(self) -> NoReturn:
+        """Loop for ever."""
+        self._install_signals()
+        self._tell(lifecycle.Boot())
+        while True:
+            try:
+                self._step()
+            except Exception as error:  # PID 1 must not die of anything
+                self._log(f"PID 1: {type(error).__name__}: {error}", Level.ERROR)
+                time.sleep(0.1)
+
+    def _install_signals(self) -> None:
+        self._selector.register(self._signals, selectors.EVENT_READ)
+        signal.set_wakeup_fd(self._signals_writer, warn_on_full_buffer=False)
+        for signum in (*SIGNALS, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1):
+            # The handler does nothing: the wake-up descriptor carries the number into the loop.
+            signal.signal(signum, lambda *_: None)
+
+    def _step(self) -> None:
+        for key, _ in self._selector.select(self._wait()):
+            if key.fd == self._signals:
+                self._read_signals()
+            else:
+                self._read_pipe()
+        for record in reap(self._layout.exits, keep_records_of_others_than=self._state.pid):
+            if record.pid == self._state.pid:
+                self._tell(lifecycle.Exited(record.pid, record.describe()))
+        self._tell(lifecycle.Tick())
+        self._watchdog.pet(healthy=self._state.mode is lifecycle.Mode.UP)
+
+    def _wait(self) -> float:
+        if self._state.deadline is None:
+            return LONGEST_WAIT
+        return min(max(0.0, self._state.deadline - time.monotonic()), LONGEST_WAIT)
+
+    def _read_signals(self) -> None:
+        for number in os.read(self._signals, 512):
+            ending = SIGNALS.get(signal.Signals(number))
+            if ending is not None:
+                self._tell(lifecycle.Power(ending))
+
+    def _read_pipe(self) -> None:
+        data = os.read(self._pipe, 4096)
+        if not data:  # the last writer is gone; its exit status comes by SIGCHLD
+            self._close_pipe()
+            return
+        if b"." in data:
+            self._tell(lifecycle.Heartbeat())
+        *lines, self._line = (self._line + data.replace(b".", b"")).split(b"\n")
+        self._line = self._line[-64:]
+        for line in lines:
+            if line:
+                self._tell(lifecycle.Power(line.decode(errors="replace")))
+
+    def _tell(self, event: lifecycle.Event) -> None:
+        decision = lifecycle.decide(self._state, event, time.monotonic(), self._options)
+        self._state = decision.state
+        for action in decision.actions:
+            self._perform(action)
+
+    def _perform(self, action: lifecycle.Action) -> None:
+        match action:
+            case lifecycle.Spawn():
+                self._spawn()
+            case lifecycle.Terminate(pid):
+                self._host.kill(pid, signal.SIGTERM)
+            case lifecycle.Kill(pid, why):
+                self._log(f"killing the actor system: {why}", Level.ERROR)
+                self._host.kill(pid, signal.SIGKILL)
+            case lifecycle.Hold(reason):
+                show_hold(self._log, reason)
+            case lifecycle.End(ending):
+                end(self._host, self._log, ending)
+            case lifecycle.Say(text):
+                self._log(text, Level.INFO)
+
+    def _spawn(self) -> None:
+        self._close_pipe()
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._pipe = reader
+        self._selector.register(reader, selectors.EVENT_READ)
+        try:
+            pid = self._host.spawn(nulld_argv(), {HEARTBEAT_ENV: str(writer)}, writer)
+        except OSError as error:
+            self._tell(lifecycle.SpawnFailed(str(error)))
+        else:
+            self._tell(lifecycle.Spawned(pid))
+        finally:
+            os.close(writer)
+
+    def _close_pipe(self) -> None:
+        if self._pipe >= 0:
+            self._selector.unregister(self._pipe)
+            os.close(self._pipe)
+            self._pipe = -1
+        self._line = b""
+
+
+def nulld_argv() -> list[str]:
+    """How to start the actor system: this interpreter, isolated as we are, with our own code on its path."""
+    code_root = str(Path(__file__).resolve().parents[2])
+    program = f"import sys; sys.path.insert(0, {code_root!r}); from nullbox.supervision.nulld import main; main()"
+    return [sys.executable, "-IS", "-c", program]
+
+
+def show_hold(log: KernelLog, reason: str) -> None:
+    for line in hold_text(reason):
+        log(line, Level.ERROR)
+
+
+def end(host: Host, log: KernelLog, ending: str) -> None:
+    """End everything: SIGTERM to all, SIGKILL after `GRACE` seconds, sync, then power off or reboot."""
+    log(f"power {ending}: ending all processes", Level.INFO)
+    host.kill(-1, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE
+    while time.monotonic() < deadline:
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.02)
+        except ChildProcessError:
+            break
+    host.kill(-1, signal.SIGKILL)
+    host.sync()
+    log(f"power {ending}: done", Level.INFO)
+    host.reboot(RB_POWER_OFF if ending == "off" else RB_AUTOBOOT)
+
+
+def main() -> None:
+    """Entry point of `/sbin/init`."""
+    if os.getpid() != 1:
+        sys.stderr.write(
+            f"nullbox: this is the init of the NullBox image and runs only as PID 1, not as PID {os.getpid()}. "
+            "To run NullBox on this machine: nullbox run (in a virtual machine).\n"
+        )
+        raise SystemExit(2)
+    log = KernelLog()
+    host = LinuxHost()
+    options = Cmdline()
+    try:
+        run_phases(EARLY, host, options, log, time.monotonic)
+        options, complaints = parse(host.read("/proc/cmdline"))
+        for complaint in complaints:
+            log(f"kernel command line: {complaint}", Level.WARNING)
+        run_phases(BOOT, host, options, log, time.monotonic)
+        Pid1(host, log, options, Layout()).run()
+    except BootError as error:
+        hold_for_ever(host, log, str(error))
+    except Exception as error:
+        hold_for_ever(host, log, f"PID 1 failed: {type(error).__name__}: {error}")
+
+
+def hold_for_ever(host: Host, log: KernelLog, reason: str) -> NoReturn:
+    """The last resort when there is no loop to hold in: show the reason, reap, obey Ctrl-Alt-Del."""
+    show_hold(log, reason)
+    signal.signal(signal.SIGINT, lambda *_: end(host, log, "reboot"))
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            signal.pause()
+        except Exception:
+            time.sleep(1.0)

@@ -1,0 +1,58 @@
+"""Boot, as the whole ordered trace of what it asks of the kernel."""
+
+from __future__ import annotations
+
+import pytest
+from recording import RecordingHost
+
+from nullbox.bootstrap.cmdline import Cmdline
+from nullbox.bootstrap.log import Level
+from nullbox.bootstrap.mounts import MOUNTS
+from nullbox.bootstrap.phases import BOOT, DIRECTORIES, EARLY, BootError, run_phases
+from nullbox.bootstrap.sysctls import SYSCTLS
+
+
+def boot(host: RecordingHost) -> list[tuple[str, Level]]:
+    log: list[tuple[str, Level]] = []
+    run_phases((*EARLY, *BOOT), host, Cmdline(hostname="box"), lambda t, level: log.append((t, level)), lambda: 0.0)
+    return log
+
+
+def test_the_whole_trace_in_order() -> None:
+    host = RecordingHost()
+    boot(host)
+    assert host.trace == [
+        *(f"mount {m.target} {m.fstype}" for m in MOUNTS),
+        "open_console",
+        "disable_ctrl_alt_del",
+        "set_hostname box",
+        *(f"write {s.path} {s.value}" for s in SYSCTLS),
+        *(f"make_directory {path} {mode:o}" for path, mode in DIRECTORIES),
+        "write /sys/fs/cgroup/cgroup.subtree_control +cpu",
+        "write /sys/fs/cgroup/cgroup.subtree_control +memory",
+        "write /sys/fs/cgroup/cgroup.subtree_control +pids",
+        "write /sys/fs/cgroup/nullbox/cgroup.subtree_control +cpu",
+        "write /sys/fs/cgroup/nullbox/cgroup.subtree_control +memory",
+        "write /sys/fs/cgroup/nullbox/cgroup.subtree_control +pids",
+        "loopback_up",
+    ]
+
+
+def test_a_fatal_failure_ends_the_boot_there_and_names_phase_task_and_cause() -> None:
+    host = RecordingHost({"mount /run": OSError(12, "no memory")})
+    with pytest.raises(BootError, match=r"boot phase mounts: cannot mount /run: .*no memory"):
+        boot(host)
+    assert host.trace[-1] == "mount /run tmpfs"
+
+
+def test_a_tolerated_failure_is_logged_and_the_boot_goes_on() -> None:
+    host = RecordingHost({"write /proc/sys/kernel.yama": OSError(2, "x"), "set_hostname": OSError(1, "no")})
+    log = boot(host)
+    warnings = [text for text, level in log if level is Level.WARNING]
+    assert warnings == ["boot phase identity: cannot set the host name: [Errno 1] no"]
+    assert host.trace[-1] == "loopback_up"
+
+
+def test_each_phase_logs_its_time() -> None:
+    log = boot(RecordingHost())
+    assert [text.split(":")[0] for text, _ in log] == [f"boot phase {p.name}" for p in (*EARLY, *BOOT)]

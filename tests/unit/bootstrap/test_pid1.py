@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from nullbox.bootstrap.log import MAX_LINE, Level, record
+from nullbox.bootstrap.pid1 import nulld_argv
+
+
+def test_under_any_other_pid_it_refuses_and_says_what_to_do() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from nullbox.bootstrap.pid1 import main; main()"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert "runs only as PID 1, not as PID" in done.stderr
+    assert "nullbox run" in done.stderr
+
+
+def test_pid_1_needs_nothing_but_the_standard_library() -> None:
+    """Without site-packages there is no Thespian, no msgpack, nothing installed: the import must still work."""
+    code = (
+        "import sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1]); import nullbox.bootstrap.pid1;"
+        "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names)))"
+    )
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__import__("nullbox").__file__)))
+    done = subprocess.run([sys.executable, "-IS", "-c", code, here], capture_output=True, text=True, timeout=30)
+    assert done.stdout.split() == ["nullbox"], done.stderr
+
+
+def test_the_actor_system_starts_isolated_from_the_environment() -> None:
+    argv = nulld_argv()
+    assert argv[1] == "-IS"
+    assert "nullbox.supervision.nulld" in argv[3]
+
+
+def test_a_log_record_is_one_line_and_bounded() -> None:
+    assert record(Level.ERROR, "a\nb") == b"<27>nullbox: a\\nb"
+    assert len(record(Level.INFO, "x" * 5000)) < MAX_LINE + 40
