@@ -6,6 +6,7 @@ The tests' twin records the calls instead, so that a test can compare the whole 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -26,8 +27,6 @@ SIOCGIFFLAGS: Final = 0x8913
 SIOCSIFFLAGS: Final = 0x8914
 IFF_UP: Final = 1
 
-EBUSY: Final = 16
-
 
 class Host(Protocol):
     """What PID 1 asks of the kernel. Every method raises OSError when the kernel refuses."""
@@ -38,6 +37,7 @@ class Host(Protocol):
     def write(self, path: str, text: str) -> None: ...
     def read(self, path: str) -> str: ...
     def make_directory(self, path: str, mode: int) -> None: ...
+    def prove_read_only(self, directory: str) -> None: ...
     def loopback_up(self) -> None: ...
     def disable_ctrl_alt_del(self) -> None: ...
     def spawn(self, argv: Sequence[str], env: dict[str, str], heartbeat_fd: int) -> int: ...
@@ -65,7 +65,7 @@ class LinuxHost:
         )
         if result != 0:
             error = ctypes.get_errno()
-            if error == EBUSY and mount.target in EBUSY_IS_FINE:
+            if error == errno.EBUSY and mount.target in EBUSY_IS_FINE:
                 return
             raise OSError(error, os.strerror(error), mount.target)
 
@@ -96,6 +96,19 @@ class LinuxHost:
     def make_directory(self, path: str, mode: int) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
         Path(path).chmod(mode)
+
+    def prove_read_only(self, directory: str) -> None:
+        """Try to make a file there. Only EROFS, the refusal of the file system itself, is a proof: everything else
+        (root could remove a permission) raises."""
+        probe = f"{directory.rstrip('/')}/.write-probe"
+        try:
+            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            if error.errno == errno.EROFS:
+                return
+            raise
+        os.unlink(probe)
+        raise OSError(errno.EPERM, "the file system can be written", directory)
 
     def loopback_up(self) -> None:
         """netdevice(7): read the flags of `lo`, set IFF_UP."""

@@ -92,6 +92,7 @@ BOOT: Final = (
             Task("take Ctrl-Alt-Del", lambda host, _: host.disable_ctrl_alt_del(), OnFailure.TOLERATED),
         ),
     ),
+    Phase("proof", (Task("prove that / is read-only", lambda host, _: host.prove_read_only("/")),)),
     Phase(
         "identity",
         (Task("set the host name", lambda h, c: h.set_hostname(c.hostname), OnFailure.TOLERATED),),

@@ -39,6 +39,9 @@ class RecordingHost:
     def make_directory(self, path: str, mode: int) -> None:
         self._call(f"make_directory {path} {mode:o}")
 
+    def prove_read_only(self, directory: str) -> None:
+        self._call(f"prove_read_only {directory}")
+
     def loopback_up(self) -> None:
         self._call("loopback_up")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from recording import RecordingHost
 
 from nullbox.bootstrap.cmdline import Cmdline
+from nullbox.bootstrap.host import LinuxHost
 from nullbox.bootstrap.log import Level
 from nullbox.bootstrap.mounts import MOUNTS
 from nullbox.bootstrap.phases import BOOT, DIRECTORIES, EARLY, BootError, run_phases
@@ -25,6 +28,7 @@ def test_the_whole_trace_in_order() -> None:
         *(f"mount {m.target} {m.fstype}" for m in MOUNTS),
         "open_console",
         "disable_ctrl_alt_del",
+        "prove_read_only /",
         "set_hostname box",
         *(f"write {s.path} {s.value}" for s in SYSCTLS),
         *(f"make_directory {path} {mode:o}" for path, mode in DIRECTORIES),
@@ -56,3 +60,14 @@ def test_a_tolerated_failure_is_logged_and_the_boot_goes_on() -> None:
 def test_each_phase_logs_its_time() -> None:
     log = boot(RecordingHost())
     assert [text.split(":")[0] for text, _ in log] == [f"boot phase {p.name}" for p in (*EARLY, *BOOT)]
+
+
+def test_a_writable_root_is_fatal() -> None:
+    with pytest.raises(BootError, match="cannot prove that / is read-only"):
+        boot(RecordingHost({"prove_read_only": PermissionError(1, "the file system can be written")}))
+
+
+def test_the_real_proof_fails_where_one_can_write_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="can be written"):
+        LinuxHost().prove_read_only(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
