@@ -107,7 +107,7 @@ class LinuxHost:
             if error.errno == errno.EROFS:
                 return
             raise
-        os.unlink(probe)
+        Path(probe).unlink()
         raise OSError(errno.EPERM, "the file system can be written", directory)
 
     def loopback_up(self) -> None:
