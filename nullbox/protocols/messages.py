@@ -11,7 +11,7 @@ questions under way and can drop late answers.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, dataclass_transform
 
 REGISTRY: dict[str, type] = {}
 """Tag on the wire → class. Filled by `@message`; read by the codec."""
@@ -19,6 +19,7 @@ REGISTRY: dict[str, type] = {}
 T = TypeVar("T")
 
 
+@dataclass_transform(frozen_default=True)
 def message(cls: type[T]) -> type[T]:
     """Make `cls` a frozen dataclass and register it under its name.
 
