@@ -1,7 +1,7 @@
-"""Fetch packages of a chosen Debian release without touching the host's own apt (edge module: runs apt, writes files).
+"""Fetch packages of a chosen Debian release without touching the host's own apt (edge module).
 
 The host may be any Debian or Ubuntu. A private apt configuration with its own sources, package lists, status
-file and download folder is made below the cache folder, so nothing of the host changes and nothing is installed.
+file and download folder is made below the cache folder: nothing of the host changes, nothing is installed.
 The only settings taken over from the host are those of the `Acquire` group (proxies, retries, timeouts): they
 describe the machine's way to the network. Signatures are checked by apt itself, against Debian's own keyring.
 
@@ -139,7 +139,7 @@ def mirror_from_sources(texts: Iterable[str]) -> str | None:
     archive and every third-party source.
     """
     for text in texts:
-        uris = re.findall(r"^\s*deb\s+(?:\[[^\]]*\]\s+)?(\S+)", text, flags=re.MULTILINE)
+        uris: list[str] = re.findall(r"^\s*deb\s+(?:\[[^\]]*\]\s+)?(\S+)", text, flags=re.MULTILINE)
         for stanza in parse_stanzas(text):
             if "deb" in stanza.get("Types", "").split() and stanza.get("Enabled", "yes") != "no":
                 uris += stanza.get("URIs", "").split()
@@ -159,8 +159,7 @@ def render_configuration(root: Path, acquire: str) -> str:
     kept = "\n".join(
         line
         for line in acquire.splitlines()
-        if line.startswith("Acquire::")
-        and not line.startswith(("Acquire::IndexTargets", "Acquire::Changelogs"))
+        if line.startswith("Acquire::") and not line.startswith(("Acquire::IndexTargets", "Acquire::Changelogs"))
     )
     return f"""{kept}
 Dir "{root}/";
@@ -236,8 +235,8 @@ def extract(deb: Path, target: Path) -> None:
 class DebianArchive:
     """A Debian release to look packages up in and download them from; every result is cached on disk.
 
-    `cache_dir` defaults to `default_cache_dir()`; a subfolder per suite is used. `say` receives one line about
-    each step that takes time. Several processes may use one cache: apt's runs are serialised by a file lock.
+    `cache_dir` defaults to `default_cache_dir()`; a subfolder per suite is used. `say` receives one line
+    about each step that takes time. Several processes may use one cache: apt's runs are serialised by a file lock.
     """
 
     def __init__(
@@ -288,15 +287,13 @@ class DebianArchive:
         if not names:
             return []
         self.update()
-        shown = parse_packages(
-            self._run(["apt-cache", "show", "--no-all-versions", *names], allow_failure=True)
-        )
+        shown = parse_packages(self._run(["apt-cache", "show", "--no-all-versions", *names], allow_failure=True))
         by_spec = {package.spec: package for package in shown}
         by_name = {package.name: package for package in shown}
         missing = [name for name in names if name not in by_spec and name not in by_name]
         if missing:
             raise DebianArchiveError(
-                f"Debian {self.suite} has no package {', '.join(missing)} (lists in {self.root / 'state/lists'})"
+                f"Debian {self.suite} has no package {', '.join(missing)} (lists: {self.root / 'state/lists'})"
             )
         return [by_spec.get(name) or by_name[name] for name in names]
 
