@@ -7,7 +7,7 @@ ASCII with its newline. Errors carry the numeric code of the specification and, 
 Subscriptions are not part of JSON-RPC; this is our convention, used by the gateway and by ctxgraph alike:
 a method that streams answers `{"subscription": ID}`; then come notifications `stream` with
 `{"subscription": ID, "value": …}`, and a last one with `{"subscription": ID, "end": true}`, plus `"error"`
-when the stream failed. `stream.cancel {"subscription": ID}` ends one; nothing of it follows that call's answer.
+when the stream failed. `stream.cancel {"subscription": ID}` ends one; nothing of it follows its answer.
 """
 
 from __future__ import annotations

@@ -1,0 +1,300 @@
+"""One client's connection: lines in, answers and streams out, within the limits.
+
+A session is an asyncio protocol over any asyncio transport, so it serves a Unix socket and a character device
+alike. Its rule for trouble: whatever a peer does costs that peer its own connection at most. On an endless
+channel (`endless=True`), where there is no connection to lose, it costs what was under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from nullbox.protocols import jsonrpc
+from nullbox.protocols.errors import ErrorCode, NullBoxError
+from nullbox.protocols.framing import LineSplitter, TooLong
+from nullbox.protocols.jsonrpc import Batch, Invalid, Request
+from nullbox.rpc.call import Call, Deadline, Handler, ParameterNames, Peer, Stream, by_name
+from nullbox.rpc.limits import Limits, TokenBucket
+from nullbox.rpc.subscriptions import Opened, Subscriptions
+
+log = logging.getLogger(__name__)
+
+
+class Settings(Protocol):
+    """What a session takes from its server."""
+
+    handler: Handler
+    deadline: Deadline
+    names: ParameterNames
+    limits: Limits
+
+
+class Session(asyncio.Protocol):
+    """See the module. `on_closed` is called once, when the connection is gone."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identify: Callable[[asyncio.BaseTransport], Peer],
+        *,
+        endless: bool = False,
+        on_closed: Callable[[Session], None] = lambda session: None,
+    ) -> None:
+        self._settings = settings
+        self._limits = settings.limits
+        self._identify = identify
+        self._endless = endless
+        self._on_closed = on_closed
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
+        self._splitter = LineSplitter(self._limits.line)
+        self._requests = TokenBucket(self._limits.rate, self._limits.burst, now)
+        self._faults = TokenBucket(self._limits.fault_rate, self._limits.fault_burst, now)
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._in_flight = 0
+        self._streams = Subscriptions(self._limits, self._write, self._writable)
+        self._last_line = now
+        self._blocked_since: float | None = None
+        self._closing = False
+        self._eof = False
+        self._transport: asyncio.Transport
+        self._timer: asyncio.TimerHandle | None = None
+        self.peer = Peer()
+
+    # --- asyncio.Protocol -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.peer = self._identify(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        for line in self._splitter.feed(data):
+            self._last_line = self._loop.time()
+            if isinstance(line, TooLong):
+                self._too_long(line)
+            else:
+                self._line(line)
+            if self._closing:
+                return
+
+    def eof_received(self) -> bool:
+        """The peer sends no more. If it still reads (a half close), what it asked is answered; streams end."""
+        self._eof = True
+        self._streams.cancel_all()
+        if self._hung_up():
+            return False
+        self._finish_after_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+        self._blocked_since = self._loop.time()
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+        self._blocked_since = None
+        if not self._closing:
+            self._transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        if self._timer:
+            self._timer.cancel()
+        self._drop_work()
+        self._on_closed(self)
+
+    def peer_gone(self) -> None:
+        """The far end of an endless channel was closed: whoever comes next is another client."""
+        self._drop_work()
+        self._splitter.reset()
+        self._blocked_since = None
+
+    # --- ending ---------------------------------------------------------------------------------------------
+
+    def close(self, error: NullBoxError | None = None) -> None:
+        """Send what is written so far, with `error` as the last line, and close."""
+        if self._closing:
+            return
+        if error is not None:
+            self._send(jsonrpc.failure(None, error))
+        self._closing = True
+        self._drop_work()
+        self._transport.close()
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._limits.stall, self._transport.abort)
+
+    def _drop_work(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._streams.cancel_all()
+
+    def _finish_after_eof(self) -> None:
+        if self._eof and not self._tasks:
+            self.close()
+
+    def _hung_up(self) -> bool:
+        """The peer closed both ways: poll says POLLHUP for a Unix socket then, and not after a half close."""
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket"), 0)
+        return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+    def _watch(self) -> None:
+        """Look from time to time whether the peer is idle, in mid-line, or takes no output."""
+        limits, now = self._limits, self._loop.time()
+        quiet = now - self._last_line
+        busy = bool(self._tasks or self._streams)
+        if not self._endless:
+            if self._eof and self._hung_up():
+                self._transport.abort()
+                return
+            if self._blocked_since is not None and now - self._blocked_since > limits.stall:
+                log.info("peer %s takes no output; connection dropped", self.peer)
+                self._transport.abort()
+                return
+            if self._splitter.pending and quiet > limits.stall:
+                message = f"a line stayed unfinished for {limits.stall:g} s; end each message with a newline"
+                self.close(NullBoxError(ErrorCode.TIMEOUT, message))
+                return
+            if limits.idle is not None and not busy and quiet > limits.idle:
+                message = f"nothing was asked for {limits.idle:g} s; connect again when needed"
+                self.close(NullBoxError(ErrorCode.TIMEOUT, message))
+                return
+        period = min(limits.stall, limits.idle or limits.stall) / 4
+        self._timer = self._loop.call_later(period, self._watch)
+
+    # --- lines to requests ----------------------------------------------------------------------------------
+
+    def _too_long(self, line: TooLong) -> None:
+        message = f"a line of more than {line.limit} bytes; split the request"
+        error = jsonrpc.RpcError(ErrorCode.TOO_LARGE, message, number=jsonrpc.INVALID_REQUEST)
+        if self._endless:
+            self._send(jsonrpc.failure(None, error))
+        else:
+            self.close(error)
+
+    def _line(self, line: bytes) -> None:
+        message = jsonrpc.parse(line)
+        items = message.items if isinstance(message, Batch) else (message,)
+        refused = self._refuse(len(items))
+        if refused is not None:
+            ids = [item.id for item in items if isinstance(item, Invalid) or not item.notification]
+            answers = [jsonrpc.failure(id, refused) for id in ids]
+            if answers:
+                self._send(answers if isinstance(message, Batch) else answers[0])
+            self._fault(len(items))
+            return
+        bad = sum(isinstance(item, Invalid) for item in items)
+        if isinstance(message, Invalid):
+            self._send(jsonrpc.failure(message.id, message.error))
+        else:
+            self._in_flight += len(items)
+            work = self._batch(message) if isinstance(message, Batch) else self._single(message)
+            task = self._loop.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(lambda done: self._done(done, len(items)))
+        if bad:
+            self._fault(bad)
+
+    def _refuse(self, count: int) -> NullBoxError | None:
+        limits = self._limits
+        if self._in_flight + count > limits.in_flight:
+            message = f"{limits.in_flight} requests are under way on this connection; wait for answers first"
+            return NullBoxError(ErrorCode.UNAVAILABLE, message)
+        if not self._requests.take(self._loop.time(), count):
+            message = f"more than {limits.rate:g} requests a second on this connection; slow down"
+            return NullBoxError(ErrorCode.UNAVAILABLE, message)
+        return None
+
+    def _fault(self, count: int) -> None:
+        """Count what was nonsense or refused; a peer that goes on with it is not worth serving."""
+        if self._faults.take(self._loop.time(), count) or self._endless:
+            return
+        message = "too many malformed or refused requests on this connection; it is closed"
+        self.close(NullBoxError(ErrorCode.UNAVAILABLE, message))
+
+    def _done(self, task: asyncio.Task[None], count: int) -> None:
+        self._tasks.discard(task)
+        self._in_flight -= count
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a session task failed", exc_info=error)
+        self._finish_after_eof()
+
+    # --- requests to answers --------------------------------------------------------------------------------
+
+    async def _single(self, request: Request) -> None:
+        answer, stream = await self._answer(request)
+        if not request.notification:
+            self._send(answer)
+        self._streams.start(stream)
+
+    async def _batch(self, batch: Batch) -> None:
+        done = await asyncio.gather(*(self._member(item) for item in batch.items))
+        answers = [answer for answer, _ in done if answer is not None]
+        if answers:
+            self._send(answers)
+        for _, stream in done:
+            self._streams.start(stream)
+
+    async def _member(self, item: Request | Invalid) -> tuple[dict[str, Any] | None, Opened | None]:
+        if isinstance(item, Invalid):
+            return jsonrpc.failure(item.id, item.error), None
+        answer, stream = await self._answer(item)
+        return (None if item.notification else answer), stream
+
+    async def _answer(self, request: Request) -> tuple[dict[str, Any], Opened | None]:
+        opened: Opened | None = None
+        try:
+            call = Call(request.method, by_name(request, self._settings.names), self.peer, request.notification)
+            if request.method == jsonrpc.STREAM_CANCEL:
+                return jsonrpc.result(request.id, self._streams.cancel(call.params)), None
+            seconds = self._settings.deadline(call)
+            try:
+                async with asyncio.timeout(seconds):
+                    value = await self._settings.handler(call)
+            except TimeoutError:
+                message = f"{call.method} was not done within {seconds:g} s"
+                raise NullBoxError(ErrorCode.TIMEOUT, message) from None
+            if isinstance(value, Stream):
+                opened = await self._streams.open(value, request.notification)
+                value = {**value.opening, "subscription": opened.id}
+            return jsonrpc.result(request.id, value), opened
+        except NullBoxError as error:
+            return jsonrpc.failure(request.id, error), None
+        except Exception:
+            log.exception("%s failed", request.method[:100])
+            message = f"{request.method[:100]} failed inside; the log says why"
+            return jsonrpc.failure(request.id, NullBoxError(ErrorCode.INTERNAL, message)), None
+
+    # --- output ---------------------------------------------------------------------------------------------
+
+    def _send(self, message: dict[str, Any] | list[dict[str, Any]]) -> None:
+        try:
+            line = jsonrpc.encode(message)
+        except (TypeError, ValueError):
+            log.exception("an answer that is not JSON")
+            line = self._instead(message, ErrorCode.INTERNAL, "the answer could not be written as JSON")
+        if len(line) > self._limits.line + 1:
+            hint = f"the answer is over {self._limits.line} bytes; ask for less at a time"
+            line = self._instead(message, ErrorCode.TOO_LARGE, hint)
+        self._write(line)
+
+    def _instead(self, message: Any, code: ErrorCode, text: str) -> bytes:
+        error = NullBoxError(code, text)
+        if isinstance(message, list):
+            return jsonrpc.encode([jsonrpc.failure(item.get("id"), error) for item in message])
+        return jsonrpc.encode(jsonrpc.failure(message.get("id"), error))
+
+    def _write(self, line: bytes) -> None:
+        if not self._closing and not self._transport.is_closing():
+            self._transport.write(line)
