@@ -6,8 +6,10 @@ instances live side by side and none touches the host's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SYSTEM = Path("/system")
 """Read-only: what the image brings (code, configuration, sample agents, the guests' root)."""
@@ -23,6 +25,14 @@ class Layout:
     run: Path = Path("/run")
     state: Path = Path("/var")
     system: Path = SYSTEM
+
+    def to_plain(self) -> dict[str, str]:
+        """As message data: the inverse of `from_plain`."""
+        return {"run": str(self.run), "state": str(self.state), "system": str(self.system)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Layout:
+        return cls(Path(plain["run"]), Path(plain["state"]), Path(plain["system"]))
 
     @property
     def gateway_socket(self) -> Path:
@@ -52,7 +62,15 @@ class Layout:
 
     def cage(self, agent: str) -> Path:
         """Console FIFO, control socket, plan and pid record of one agent's VM."""
-        return self.run / "nullbox" / "cages" / agent
+        return self.cages / agent
+
+    @property
+    def cages(self) -> Path:
+        return self.run / "nullbox" / "cages"
+
+    def caged_agents(self) -> list[str]:
+        """The agents that have, or had until their actor can say otherwise, a VM. Reads the directory."""
+        return sorted(path.name for path in self.cages.iterdir()) if self.cages.is_dir() else []
 
     @property
     def ctx_store(self) -> Path:

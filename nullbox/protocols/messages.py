@@ -207,11 +207,17 @@ class PowerCommand:
 
 @message
 class OpenLink:
-    """A cage asks egress for its network device. Answer: `LinkReady` or `Failure`. Idempotent per agent."""
+    """A cage asks egress for its network device. Answer: `LinkReady` or `Failure`. Idempotent per agent.
+
+    uid: the user that may attach to the TAP.
+    allow, calls_per_hour: the manifest's `network.allow` and `max_api_calls_per_hour`.
+    """
 
     request_id: int
     agent: str
     uid: int = 0
+    allow: list[str] = field(default_factory=list)
+    calls_per_hour: int = 0
 
 
 @message

@@ -1,0 +1,59 @@
+"""The actor that owns the firewall and the TAPs. Judgement is in `nullbox.egress`; this passes messages to it."""
+
+from __future__ import annotations
+
+from nullbox.actors.base import BaseActor
+from nullbox.actors.questions import answer, refuse
+from nullbox.egress.nft import KernelFirewall
+from nullbox.egress.policy import parse_policy
+from nullbox.egress.ruleset import Base
+from nullbox.egress.service import EgressService
+from nullbox.egress.tap import KernelTaps
+from nullbox.protocols.errors import ErrorCode, NullBoxError
+from nullbox.protocols.layout import Layout
+from nullbox.protocols.messages import Address, CloseLink, LinkReady, OpenLink, Query, Start
+
+
+class EgressActor(BaseActor):
+    """Ready once the default-deny ruleset is loaded, so no cage can have a TAP before it."""
+
+    def started(self, start: Start) -> None:
+        layout = Layout.from_plain(start.config["layout"])
+        self._service = EgressService(Base(uplinks=(), special=()), KernelFirewall(), KernelTaps())
+        self._service.prepare()
+        # A link whose cage left no trace has no VM behind it: it belongs to nobody.
+        removed = self._service.reconcile(layout.caged_agents())
+        if removed:
+            self.phase("running", reconciled=removed)
+        self.ready()
+
+    def on_open_link(self, message: OpenLink, sender: Address) -> None:
+        try:
+            policy = parse_policy(message.allow, message.calls_per_hour)
+            link = self._service.open_link(message.agent, policy, message.uid)
+        except NullBoxError as error:
+            refuse(self, sender, message.request_id, error)
+            return
+        self.tell(
+            sender,
+            LinkReady(
+                message.request_id,
+                link.agent,
+                link.tap,
+                link.mac,
+                link.guest_address,
+                link.gateway_address,
+                link.prefix,
+            ),
+        )
+
+    def on_close_link(self, message: CloseLink, sender: Address) -> None:
+        self._service.close_link(message.agent)
+
+    def on_query(self, message: Query, sender: Address) -> None:
+        answer(self, sender, message.request_id, lambda: self._query(message))
+
+    def _query(self, message: Query) -> object:
+        if message.verb == "rules":
+            return self._service.rules(message.params.get("agent"))
+        raise NullBoxError(ErrorCode.INVALID, f"egress does not know {message.verb!r}; it knows: rules")
