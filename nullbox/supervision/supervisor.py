@@ -1,0 +1,314 @@
+"""The actor around `decide`: turns messages and notices into events, and actions into effects.
+
+Effects live here (processes, timers, messages); judgement does not. Whatever happens while actions are being
+performed waits in a queue, so that `decide` sees one event at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from nullbox.actors.base import BaseActor, Timer
+from nullbox.protocols.errors import ErrorCode, NullBoxError
+from nullbox.protocols.messages import (
+    Address,
+    ChildCommand,
+    CrashReport,
+    ExitReason,
+    Failure,
+    Peers,
+    Phase,
+    Ping,
+    Pong,
+    Query,
+    Ready,
+    Reply,
+    Start,
+    Stop,
+    TreeQuery,
+)
+from nullbox.supervision import events as ev
+from nullbox.supervision import snapshot
+from nullbox.supervision.decide import decide
+from nullbox.supervision.intensity import Intensity
+from nullbox.supervision.record import EventLog
+from nullbox.supervision.spec import ALL_PEERS, AutoShutdown, Strategy
+from nullbox.supervision.state import ChildState, State, new_state
+from nullbox.supervision.tree import resolve, spec_from_plain
+
+LOUD = frozenset({"killed", "limit", "escalation", "refused"})
+"""Kinds of events that are also written to the log."""
+
+log = logging.getLogger("nullbox.supervision")
+
+
+class Supervisor(BaseActor):
+    """Keeps children alive as its state says.
+
+    config: `children` (specs as `tree.spec_to_plain` makes them), `strategy`, `max_restarts`, `period`,
+    `auto_shutdown`, `path` (of its parent in the tree); all optional. Subclasses may override `make_state`.
+    """
+
+    def started(self, start: Start) -> None:
+        self._queue: deque[ev.Event] = deque()
+        self._busy = False
+        self._announced = False
+        self._addresses: dict[str, Address] = {}
+        self._children: dict[Address, tuple[str, int]] = {}
+        self._timers: dict[tuple[str, ev.TimerKind], Timer] = {}
+        self._requests: dict[int, tuple[Address, int]] = {}
+        self._last_request = 0
+        self._since = self.now()
+        self.record = EventLog()
+        self.path = "/".join(part for part in (str(start.config.get("path", "")), start.child_id) if part)
+        self.state = self.make_state(start)
+        self.apply(ev.StartSupervisor())
+
+    def make_state(self, start: Start) -> State:
+        """The state to begin with. Raises NullBoxError when the specs are wrong."""
+        config = start.config
+        return new_state(
+            start.child_id,
+            [spec_from_plain(plain) for plain in config.get("children", [])],
+            strategy=Strategy(config.get("strategy", Strategy.ONE_FOR_ONE)),
+            intensity=Intensity(config.get("max_restarts", 5), config.get("period", 60.0)),
+            auto_shutdown=AutoShutdown(config.get("auto_shutdown", AutoShutdown.NEVER)),
+            seed=os.getpid(),
+        )
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    # --- the loop
+
+    def apply(self, event: ev.Event) -> None:
+        """Decide what follows from the event, and do it; then the same for what came up meanwhile."""
+        self._queue.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._queue:
+                _, actions = decide(self.state, self._queue.popleft(), self.now())
+                for action in actions:
+                    PERFORMERS[type(action)](self, action)
+        finally:
+            self._busy = False
+        if not self._announced and self._has_started():
+            self._announced = True
+            self.ready()
+
+    def _has_started(self) -> bool:
+        """As in OTP, a supervisor counts as started once its children do."""
+        return not any(child.state is ChildState.STARTING for child in self.state.children.values())
+
+    # --- effects
+
+    def _spawn(self, action: ev.Spawn) -> None:
+        spec = self.state.children[action.child].spec
+        try:
+            address = self.spawn(resolve(spec.start), action.child)
+        except Exception as error:  # whatever keeps a child from being made is that child's failure, not ours
+            reason = ExitReason("failed", f"cannot start {spec.start}: {type(error).__name__}: {error}")
+            self._queue.append(ev.ChildExited(action.child, action.incarnation, reason))
+            return
+        self._addresses[action.child] = address
+        self._children[address] = (action.child, action.incarnation)
+        self.tell(
+            address,
+            Start(
+                action.child,
+                action.incarnation,
+                {**spec.config, "path": self.path},
+                self._peers_of(action.child),
+            ),
+        )
+        pid = self.pid_of(address)
+        if pid is not None:
+            self._queue.append(ev.ChildSpawned(action.child, action.incarnation, pid))
+
+    def _address(self, child: str, incarnation: int) -> Address | None:
+        """Where that incarnation is, if it is the one we know."""
+        address = self._addresses.get(child)
+        if address is None or self._children.get(address) != (child, incarnation):
+            return None
+        return address
+
+    def _send_stop(self, action: ev.SendStop) -> None:
+        address = self._address(action.child, action.incarnation)
+        if address is not None:
+            self.tell(address, Stop(action.reason.value))
+
+    def _kill(self, action: ev.Kill) -> None:
+        address = self._address(action.child, action.incarnation)
+        if address is not None:
+            self.kill(address)
+
+    def _send_ping(self, action: ev.SendPing) -> None:
+        address = self._address(action.child, action.incarnation)
+        if address is not None:
+            self.tell(address, Ping(action.seq))
+
+    def _set_timer(self, action: ev.SetTimer) -> None:
+        key = (action.child, action.kind)
+        old = self._timers.pop(key, None)
+        if old is not None:
+            old.cancel()
+        fired = ev.TimerFired(action.child, action.kind, action.epoch)
+        self._timers[key] = self.after(action.delay, lambda: self.apply(fired))
+
+    def _peers_changed(self, action: ev.PeersChanged) -> None:
+        for name, child in self.state.children.items():
+            if name != action.child and child.alive and knows(child.spec, action.child):
+                address = self._addresses.get(name)
+                if address is not None:
+                    self.tell(address, Peers(self._peers_of(name)))
+
+    def _peers_of(self, child: str) -> dict[str, Address]:
+        """The addresses that a child is given: this supervisor's own and its peers' that are ready."""
+        spec = self.state.children[child].spec
+        known = {
+            name: self._addresses[name]
+            for name, other in self.state.children.items()
+            if other.state is ChildState.RUNNING and name != child and knows(spec, name)
+        }
+        return {**known, self.child_id: self.address}
+
+    def _emit(self, action: ev.Emit) -> None:
+        self.note(action.kind, action.child, action.detail)
+
+    def note(self, kind: str, child: str, detail: Mapping[str, Any]) -> None:
+        """Put something on record."""
+        path = f"{self.path}/{child}" if child else self.path
+        self.record.add(time.time(), kind, path, child, detail)
+        if kind in LOUD or (kind == "exit" and detail.get("intent") is None):
+            log.warning("%s %s: %s", path, kind, dict(detail))
+
+    def _answer(self, action: ev.Answer) -> None:
+        sender, request_id = self._requests.pop(action.request)
+        self.tell(sender, Reply(request_id, dict(action.value)))
+
+    def _refuse(self, action: ev.Refuse) -> None:
+        sender, request_id = self._requests.pop(action.request)
+        self.tell(sender, Failure(request_id, action.code.value, action.message))
+
+    def _forget(self, action: ev.Forget) -> None:
+        address = self._addresses.pop(action.child, None)
+        if address is not None:
+            self._children.pop(address, None)
+        for key in [key for key in self._timers if key[0] == action.child]:
+            self._timers.pop(key).cancel()
+
+    def _escalate(self, action: ev.Escalate) -> None:
+        self.exit(ExitReason("failed", action.reason))
+
+    def _done(self, action: ev.Done) -> None:
+        self.exit(ExitReason("shutdown", action.reason))
+
+    # --- notices and messages
+
+    def child_exited(self, address: Address, reason: ExitReason) -> None:
+        known = self._children.pop(address, None)
+        if known is not None:
+            child, incarnation = known
+            if self._addresses.get(child) == address:
+                del self._addresses[child]
+            self.apply(ev.ChildExited(child, incarnation, reason))
+
+    def on_ready(self, message: Ready, sender: Address) -> None:
+        known = self._children.get(sender)
+        if known is not None:
+            self.apply(ev.ChildReady(*known))
+
+    def on_phase(self, message: Phase, sender: Address) -> None:
+        known = self._children.get(sender)
+        if known is not None:
+            self.apply(ev.ChildPhase(*known, message.phase, dict(message.detail)))
+
+    def on_pong(self, message: Pong, sender: Address) -> None:
+        known = self._children.get(sender)
+        if known is not None:
+            self.apply(ev.HeartbeatAnswered(*known, message.seq))
+
+    def on_crash_report(self, message: CrashReport, sender: Address) -> None:
+        self.note(
+            "crash",
+            message.child_id,
+            {
+                "incarnation": message.incarnation,
+                "message_type": message.message_type,
+                "error": message.error,
+                "traceback": message.traceback,
+                "last_messages": list(message.last_messages),
+            },
+        )
+        log.error("%s/%s crashed: %s", self.path, message.child_id, message.error)
+
+    def on_stop(self, message: Stop, sender: Address) -> None:
+        self.apply(ev.Shutdown())
+
+    def on_tree_query(self, message: TreeQuery, sender: Address) -> None:
+        nodes = snapshot.tree(self.state, self.now(), pid=os.getpid(), incarnation=self.incarnation, since=self._since)
+        self.tell(sender, Reply(message.request_id, nodes))
+
+    def on_child_command(self, message: ChildCommand, sender: Address) -> None:
+        if message.verb == "remove":
+            self.apply(ev.RemoveChild(message.child_id, self._request(sender, message.request_id)))
+        else:
+            request = self._request(sender, message.request_id)
+            self.apply(ev.UserCommand(message.child_id, message.verb, request))
+
+    def on_query(self, message: Query, sender: Address) -> None:
+        """`events` (params since, limit) and `health`."""
+        try:
+            value = self.query(message.verb, message.params)
+        except NullBoxError as error:
+            self.tell(sender, Failure(message.request_id, error.code.value, error.message))
+        else:
+            self.tell(sender, Reply(message.request_id, value))
+
+    def query(self, verb: str, params: Mapping[str, Any]) -> Any:
+        """The answer to a question. Raises NullBoxError for one that is not known or not well put."""
+        if verb == "health":
+            return {"healthy": snapshot.healthy(self.state), "phase": self.state.phase.value}
+        if verb == "events":
+            since, limit = params.get("since", 0), params.get("limit", 500)
+            for name, value in (("since", since), ("limit", limit)):
+                if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                    raise NullBoxError(ErrorCode.INVALID, f"{name} is {value!r}; allowed: a whole number from 0")
+            return self.record.since(since, min(limit, 2000))
+        raise NullBoxError(ErrorCode.INVALID, f"{verb!r} is not known here; allowed: events, health")
+
+    def _request(self, sender: Address, request_id: int) -> int:
+        self._last_request += 1
+        self._requests[self._last_request] = (sender, request_id)
+        return self._last_request
+
+
+def knows(spec: Any, name: str) -> bool:
+    """Whether a child of this spec is given the address of that sibling."""
+    return name in spec.depends_on or name in spec.peers or ALL_PEERS in spec.peers
+
+
+PERFORMERS: Mapping[type[Any], Callable[[Supervisor, Any], None]] = MappingProxyType(
+    {
+        ev.Spawn: Supervisor._spawn,
+        ev.SendStop: Supervisor._send_stop,
+        ev.Kill: Supervisor._kill,
+        ev.SendPing: Supervisor._send_ping,
+        ev.SetTimer: Supervisor._set_timer,
+        ev.PeersChanged: Supervisor._peers_changed,
+        ev.Emit: Supervisor._emit,
+        ev.Answer: Supervisor._answer,
+        ev.Refuse: Supervisor._refuse,
+        ev.Forget: Supervisor._forget,
+        ev.Escalate: Supervisor._escalate,
+        ev.Done: Supervisor._done,
+    }
+)

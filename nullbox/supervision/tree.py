@@ -1,0 +1,166 @@
+"""The supervision tree as data: which actors there are, and how each is kept alive.
+
+The only module that knows the concrete actors, and those by dotted name, so that a child's code is loaded
+where it is needed and the tree can be read, printed and tested without any of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from nullbox.protocols.layout import Layout
+from nullbox.supervision.backoff import Backoff
+from nullbox.supervision.settings import ServiceSettings, Settings
+from nullbox.supervision.spec import ALL_PEERS, ChildSpec, ChildType, Heartbeat, OnLimit, Restart
+
+ROOT = "nulld"
+CAGE_PREFIX = "cage:"
+CAGE_ACTOR = "nullbox.actors.cage.CageActor"
+CAGE_DEPENDS_ON = ("egress", "ctxgraph")
+CAGE_SHUTDOWN = 10.0
+"""An agent has 5 s to end after SIGTERM, then its VM is killed; the rest is for taking its links down."""
+CAGE_START_TIMEOUT = 90.0
+"""A VM is ready within a second under KVM; under software emulation of a busy machine it takes many."""
+
+SERVICES: Mapping[str, ChildSpec] = MappingProxyType(
+    {
+        "egress": ChildSpec("egress", "nullbox.actors.egress.EgressActor", start_timeout=60.0),
+        "ctxgraph": ChildSpec("ctxgraph", "nullbox.actors.ctxgraph.CtxgraphActor", start_timeout=60.0),
+        "gateway": ChildSpec("gateway", "nullbox.actors.gateway.GatewayActor", start_timeout=60.0, peers=(ALL_PEERS,)),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEntry:
+    """What the tree needs to know of an agent: the rest of its manifest is its cage's business.
+
+    folder: where AGENT.toml and the code lie.
+    """
+
+    name: str
+    folder: Path
+    restart: Restart = Restart.TRANSIENT
+    autostart: bool = True
+
+
+def layout_to_plain(layout: Layout) -> dict[str, str]:
+    """For `Start.config`: `{"run": …, "state": …, "system": …}`."""
+    return {"run": str(layout.run), "state": str(layout.state), "system": str(layout.system)}
+
+
+def layout_from_plain(plain: Mapping[str, Any]) -> Layout:
+    return Layout(Path(plain["run"]), Path(plain["state"]), Path(plain["system"]))
+
+
+def service_specs(settings: Settings, layout: Layout) -> list[ChildSpec]:
+    """The services with what nulld.toml says about them.
+
+    Every config has `layout` and `driver`; the gateway's also `socket`, `operators` and `readers`
+    (each `{"uids": […], "gids": […]}`).
+    """
+    common: dict[str, Any] = {"layout": layout_to_plain(layout), "driver": settings.driver}
+    extra: dict[str, dict[str, Any]] = {
+        "gateway": {
+            "socket": settings.gateway_socket or str(layout.gateway_socket),
+            "operators": {name: list(ids) for name, ids in asdict(settings.operators).items()},
+            "readers": {name: list(ids) for name, ids in asdict(settings.readers).items()},
+        }
+    }
+    return [
+        merge(
+            replace(spec, config={**common, **extra.get(name, {})}, heartbeat=settings.heartbeat),
+            settings.services.get(name, ServiceSettings()),
+        )
+        for name, spec in SERVICES.items()
+    ]
+
+
+def merge(spec: ChildSpec, said: ServiceSettings) -> ChildSpec:
+    """The spec with every field that the configuration speaks of replaced."""
+    changes = {
+        name: getattr(said, name)
+        for name in ("depends_on", "restart", "backoff", "shutdown", "start_timeout")
+        if getattr(said, name) is not None
+    }
+    return replace(spec, **changes)
+
+
+def cage_spec(agent: AgentEntry, settings: Settings, layout: Layout) -> ChildSpec:
+    """The cage of one agent. Its config: `layout`, `driver`, `agent` (the name) and `folder`.
+
+    A cage fails alone at its limit (no agent can take the system down by dying), and it keeps a VM, which
+    outlives it: a cage whose process was killed is always made again, to take its VM over.
+    """
+    return ChildSpec(
+        id=CAGE_PREFIX + agent.name,
+        start=CAGE_ACTOR,
+        config={
+            "layout": layout_to_plain(layout),
+            "driver": settings.driver,
+            "agent": agent.name,
+            "folder": str(agent.folder),
+        },
+        restart=agent.restart,
+        shutdown=CAGE_SHUTDOWN,
+        depends_on=CAGE_DEPENDS_ON,
+        backoff=Backoff(),
+        start_timeout=CAGE_START_TIMEOUT,
+        heartbeat=settings.heartbeat,
+        on_limit=OnLimit.FAIL,
+        autostart=agent.autostart,
+        keeper=True,
+    )
+
+
+def root_specs(settings: Settings, agents: Iterable[AgentEntry], layout: Layout) -> list[ChildSpec]:
+    """All children of the root: the services, then a cage for every agent."""
+    return [*service_specs(settings, layout), *(cage_spec(agent, settings, layout) for agent in agents)]
+
+
+def resolve(start: str) -> Any:
+    """The actor class of that dotted name.
+
+    Raises:
+        ImportError, AttributeError: there is none.
+    """
+    module, _, name = start.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def preload(specs: Iterable[ChildSpec]) -> None:
+    """Import the children's code now, in the process that they will be forked from."""
+    for start in sorted({spec.start for spec in specs}):
+        resolve(start)
+
+
+def spec_to_plain(spec: ChildSpec) -> dict[str, Any]:
+    """A spec as message data: for the `config` of a supervisor that is a child itself."""
+    plain = asdict(spec)
+    plain["config"] = dict(spec.config)
+    for name in ("restart", "type", "on_limit"):
+        plain[name] = plain[name].value
+    plain["depends_on"] = list(spec.depends_on)
+    plain["peers"] = list(spec.peers)
+    return plain
+
+
+def spec_from_plain(plain: Mapping[str, Any]) -> ChildSpec:
+    """The inverse of `spec_to_plain`. What is left out has its default."""
+    fields = dict(plain)
+    for name, kind in (("restart", Restart), ("type", ChildType), ("on_limit", OnLimit)):
+        if name in fields:
+            fields[name] = kind(fields[name])
+    for name in ("depends_on", "peers"):
+        if name in fields:
+            fields[name] = tuple(fields[name])
+    if "backoff" in fields:
+        fields["backoff"] = Backoff(**fields["backoff"])
+    if fields.get("heartbeat") is not None:
+        fields["heartbeat"] = Heartbeat(**fields["heartbeat"])
+    return ChildSpec(**fields)
