@@ -34,7 +34,7 @@ class CtxgraphActor(BaseActor):
         self.exit(ExitReason("shutdown", stop.reason))
 
     def on_ping(self, ping: Ping, sender: Address) -> None:
-        """Alive means that the store answers, not that this mailbox does: a store that fails or hangs ends the actor."""
+        """Alive means that the store answers, not that this mailbox does: a failed or hung store ends the actor."""
         try:
             self._service.health()
         except NullBoxError as error:
