@@ -1,0 +1,236 @@
+"""Manifest and host facts → `VmPlan`: what will be done to start one agent's VM, as data. Pure.
+
+A plan names every libkrun call in order with its arguments, the cgroup with its limits, the shares, the network link
+and the files that the VMM opens. It goes to the runner process as JSON (`planfile.py`), can be shown to a person, and
+two plans can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from nullbox.cage import guestconfig, resources
+from nullbox.cage.grants import DATA
+from nullbox.cage.manifest import Manifest
+from nullbox.protocols.errors import ErrorCode, NullBoxError
+from pykrun import recipes
+
+CTX_PORT = 9100
+"""vsock port on which the guest reaches its ctxgraph channel at CID 2."""
+
+CONTROL_PORT = 9101
+"""vsock port on which the launcher in the guest listens for the host."""
+
+GUEST_PYTHON = "/usr/bin/python3"
+GUEST_LAUNCHER = "/usr/lib/nullbox/launcher.py"
+GUEST_LIBRARY = "/usr/lib/nullbox"
+AGENT_MOUNT = "/agent"
+AGENT_TAG = "agent"
+INTERFACE = "eth0"
+
+GUEST_ENVIRONMENT = ("PATH=/usr/bin:/bin", "HOME=/tmp")
+"""Of the launcher. The agent's own is made by the launcher."""
+
+INTERRUPTS = 11
+"""Interrupt lines that libkrun has for devices on x86-64 (5 to 15)."""
+
+FIXED_DEVICES = ("balloon", "rng", "console", "root", "agent", "vsock", "net")
+MAX_GRANTS = INTERRUPTS - len(FIXED_DEVICES)
+"""Filesystem grants of one agent: each is a device of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The agent's network device: TAP of the host, and addresses (dotted quads) of the link's two ends."""
+
+    tap: str
+    mac: str
+    guest_address: str
+    gateway_address: str
+    prefix: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What a plan has to know about the machine.
+
+    cpus: online CPUs. memory_mib: all memory. committed_mib: promised to the other VMs.
+    functions: what libkrun exports (`pykrun.Library.functions`).
+    library: path of libkrun for the runner, None to search.
+    """
+
+    cpus: int
+    memory_mib: int
+    committed_mib: int
+    functions: Collection[str]
+    library: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where the files of one agent's VM are, on the host; absolute paths.
+
+    console: FIFO that the VMM writes its guest's output to. control: socket that libkrun will make. failure: file
+    in which the runner says why there is no VM. data: the tree behind `/data`. cgroup: directory of the VM's own
+    cgroup.
+    """
+
+    guest_root: str
+    agent_folder: str
+    data: str
+    ctx_socket: str
+    control: str
+    console: str
+    failure: str
+    cgroup: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A host folder in the guest: a virtio-fs device. guest: where the launcher mounts it, None for the root."""
+
+    tag: str
+    host: str
+    guest: str | None
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JailSpec:
+    """What the VMM process may still touch once it is confined. Paths are exact; folders mean everything below.
+
+    uid, gid: of the VMM; 0 until per-agent users exist.
+    """
+
+    uid: int = 0
+    gid: int = 0
+    read_only: tuple[str, ...] = ()
+    read_write: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("/dev/kvm", "/dev/net/tun")
+
+
+@dataclass(frozen=True, slots=True)
+class VmPlan:
+    """All that the runner does. calls: libkrun functions with their arguments after the context."""
+
+    agent: str
+    calls: tuple[recipes.Call, ...]
+    shares: tuple[Share, ...]
+    link: Link | None
+    limits: resources.Limits
+    cgroup: str
+    console: str
+    failure: str
+    library: str | None
+    jail: JailSpec = field(default_factory=JailSpec)
+
+
+def plan(manifest: Manifest, facts: HostFacts, site: Site, link: Link | None) -> VmPlan:
+    """Plan the VM of an agent. link None: a guest without a network device.
+
+    Raises:
+        NullBoxError: `unavailable` (memory, credentials, what this libkrun cannot do) or `invalid` (too many
+            grants, too long a command line).
+    """
+    _check_available(manifest)
+    limits = resources.limits(manifest.max_cpu_percent, manifest.max_memory_mb, cpus=facts.cpus)
+    resources.check_memory(limits, total_mib=facts.memory_mib, committed_mib=facts.committed_mib)
+    shares = _shares(manifest, site)
+    try:
+        calls = _calls(manifest, facts, site, link, limits, shares)
+    except recipes.Unsupported as error:
+        raise NullBoxError(ErrorCode.UNAVAILABLE, str(error)) from error
+    except ValueError as error:
+        raise NullBoxError(ErrorCode.INVALID, str(error)) from error
+    jail = JailSpec(
+        read_only=tuple(share.host for share in shares if share.read_only),
+        read_write=tuple(share.host for share in shares if not share.read_only),
+    )
+    return VmPlan(
+        agent=manifest.name,
+        calls=tuple(calls),
+        shares=shares,
+        link=link,
+        limits=limits,
+        cgroup=site.cgroup,
+        console=site.console,
+        failure=site.failure,
+        library=facts.library,
+        jail=jail,
+    )
+
+
+def _check_available(manifest: Manifest) -> None:
+    """Fail closed: an agent that asks for a secret must not run without it."""
+    if manifest.credential_refs:
+        names = ", ".join(manifest.credential_refs)
+        raise NullBoxError(
+            ErrorCode.UNAVAILABLE,
+            f"{manifest.name} asks for credentials ({names}), and this system has no credential store yet; "
+            "remove credential_refs from its manifest to run it without them",
+            {"credential_refs": list(manifest.credential_refs)},
+        )
+    grants = len(manifest.read) + len(manifest.write)
+    if grants > MAX_GRANTS:
+        raise NullBoxError(
+            ErrorCode.INVALID,
+            f"{manifest.name} has {grants} filesystem grants, and a VM has room for {MAX_GRANTS}; "
+            "grant a common parent folder instead",
+        )
+
+
+def _shares(manifest: Manifest, site: Site) -> tuple[Share, ...]:
+    grants = [(path, True) for path in manifest.read] + [(path, False) for path in manifest.write]
+    return (
+        Share(recipes.ROOT_TAG, site.guest_root, None, read_only=True),
+        Share(AGENT_TAG, site.agent_folder, AGENT_MOUNT, read_only=True),
+        *(
+            Share(f"data{number}", site.data + path.removeprefix(DATA), path, read_only)
+            for number, (path, read_only) in enumerate(sorted(grants))
+        ),
+    )
+
+
+def _calls(
+    manifest: Manifest,
+    facts: HostFacts,
+    site: Site,
+    link: Link | None,
+    limits: resources.Limits,
+    shares: tuple[Share, ...],
+) -> list[recipes.Call]:
+    known = facts.functions
+    root, *others = shares
+    calls: list[recipes.Call] = [("krun_set_vm_config", (limits.vcpus, limits.ram_mib))]
+    calls += recipes.root(known, root.host, read_only=root.read_only)
+    for share in others:
+        calls += recipes.share(known, share.tag, share.host, read_only=share.read_only)
+    calls += recipes.vsock(known, tsi=0)
+    calls.append(("krun_add_vsock_port2", (CTX_PORT, site.ctx_socket, False)))
+    calls.append(("krun_add_vsock_port2", (CONTROL_PORT, site.control, True)))
+    if link is not None:
+        calls.append(("krun_add_net_tap", (link.tap, link.mac, 0, 0)))
+    calls += recipes.console(known, 0, 1, 2)
+    word = guestconfig.encode(guest_config(manifest, link, shares))
+    arguments = ("-I", "-S", GUEST_LAUNCHER, word)
+    calls.append(("krun_set_exec", (GUEST_PYTHON, arguments, GUEST_ENVIRONMENT)))
+    return calls
+
+
+def guest_config(manifest: Manifest, link: Link | None, shares: tuple[Share, ...]) -> dict[str, Any]:
+    """What the launcher is told: the agent's command and identity, what to mount, how to set the network up."""
+    program, *arguments = manifest.entrypoint
+    command = [f"{AGENT_MOUNT}/{program}", *arguments]
+    if manifest.runtime == "python":
+        command.insert(0, GUEST_PYTHON)
+    config: dict[str, Any] = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "argv": command,
+        "mounts": [[share.tag, share.guest, share.read_only] for share in shares if share.guest is not None],
+    }
+    if link is not None:
+        config["net"] = [INTERFACE, link.guest_address, link.prefix, link.gateway_address]
+    return config
