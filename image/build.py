@@ -1,0 +1,206 @@
+"""`python -m image.build`: make `build/root.squashfs` from the tables (edge; prints what it does).
+
+Nothing is done when nothing that goes in has changed. Versions of Debian packages are looked up anew only when
+something is built; `--refresh` builds in any case, and so takes what the archive has now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from image import audit, contents, plan, squash, stage, texts
+from image.audit import Listed
+from image.debian import DEFAULT_SUITE, DebianArchiveError
+from image.imports import Rules
+from image.interpreter import ImagePython, InterpreterError
+from image.plan import Entry
+from image.sources import SourceError, Sources, fetch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+HOST_ONLY = ("nullbox/cli/", "nullbox/host/", "nullbox/testing.py", "image/qemu.py")
+"""Files below the watched folders that no part of the image comes from."""
+
+
+FINAL_LEVEL = 19
+"""zstd's level of an image that is to be kept. It makes up most of the time of a build."""
+
+
+class BuildError(Exception):
+    """The image would break its own rules; the message lists how."""
+
+
+def say(line: str) -> None:
+    """One line of progress."""
+    print(f"image: {line}", flush=True)
+
+
+def input_files(repository: Path) -> list[Path]:
+    """The files of this project that an image depends on."""
+    found = [repository / "pyproject.toml"]
+    for folder, patterns in {
+        "image": ("*.py", "config/*"),
+        "nullbox": ("**/*.py",),
+        "pykrun": ("**/*.py",),
+        "agents": ("**/*",),
+    }.items():
+        for pattern in patterns:
+            found += (repository / folder).glob(pattern)
+    relative = {path: str(path.relative_to(repository)) for path in found}
+    return sorted(
+        path
+        for path, name in relative.items()
+        if path.is_file() and "__pycache__" not in name and not name.startswith(HOST_ONLY)
+    )
+
+
+def input_key(repository: Path) -> str:
+    """One hash over the names, permission bits and contents of all input files."""
+    parts: list[str | bytes] = []
+    for path in input_files(repository):
+        parts += [str(path.relative_to(repository)), path.read_bytes()]
+    return stage.digest(*parts)
+
+
+def stdlib_origins(sources: Sources) -> dict[str, str]:
+    """Path below the standard library → the package that it comes from."""
+    found = {}
+    for package in contents.STDLIB_PACKAGES:
+        folder = sources.debian[package].folder / contents.STDLIB_PATH
+        for path in folder.rglob("*"):
+            found[str(path.relative_to(folder))] = sources.debian[package].origin
+    return found
+
+
+def trace(python: ImagePython, roots: Iterable[str], folders: Iterable[Path], rules: Rules) -> dict[str, str]:
+    """Modules that can be reached from `roots` → path; each import that leads nowhere ends the build."""
+    answer = python.run(
+        "imports",
+        {
+            "roots": list(roots),
+            "folders": [str(folder) for folder in folders],
+            "rules": {"exclude": dict(rules.exclude), "hollow": dict(rules.hollow), "strict": rules.strict},
+            "extension_suffix": contents.EXTENSION_SUFFIX,
+        },
+    )
+    if answer["broken"]:
+        raise BuildError("imports that lead nowhere:\n  " + "\n  ".join(answer["broken"]))
+    return dict(answer["modules"])
+
+
+def planned(sources: Sources, python: ImagePython, repository: Path) -> list[Entry]:
+    """Everything that goes into the image."""
+    origins = stdlib_origins(sources)
+    library = [python.stdlib, python.dynload]
+    roots = [*contents.HOST_STDLIB_ROOTS]
+    for package in contents.OUR_PACKAGES:
+        roots += plan.modules_below(repository, package)
+    distributions = [item for name, item in sources.pypi.items() if name != "smolmachines"]
+    folders = [repository, *(item.folder for item in distributions), *library]
+    strict = sorted({package.split(".")[0] for package in contents.OUR_PACKAGES})
+    modules = trace(python, roots, folders, Rules(contents.HOST_EXCLUDED, contents.HOLLOW_PACKAGES, tuple(strict)))
+    programs = repository / contents.GUEST_PROGRAMS
+    ours = [file.stem for file in sorted(programs.glob("*.py")) if file.stem != "__init__"]
+    trace(python, ours, [programs, *library], Rules(contents.GUEST_EXCLUDED, strict=tuple(ours)))
+    version = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["version"]
+    package, path = contents.CERTIFICATES
+    bundle = plan.certificate_bundle(sources.debian[package].folder / path)
+    entries = [
+        *plan.tree_entries(sources, "", guest=False),
+        *plan.tree_entries(sources, f"{contents.GUEST}/", guest=True),
+        *plan.host_modules(modules, python.stdlib, origins, repository, distributions),
+        *plan.guest_stdlib(python.stdlib, origins),
+        *plan.project_files(repository),
+        *plan.krun_entries(sources.pypi["smolmachines"]),
+        Entry("etc/os-release", "text", plan.GENERATED, text=texts.os_release(version, DEFAULT_SUITE)),
+        Entry(
+            f"{contents.GUEST}/etc/ssl/certs/ca-certificates.crt",
+            "text",
+            sources.debian[package].origin,
+            text=bundle,
+        ),
+    ]
+    return plan.with_folders(entries)
+
+
+def listed(root: Path) -> list[Listed]:
+    """The tree as written, owned by root as it will be in the image."""
+    rows = []
+    for path in root.rglob("*"):
+        mode = path.lstat().st_mode
+        rows.append(Listed(str(path.relative_to(root)), mode))
+    return rows
+
+
+def build(repository: Path, output: Path, level: int = FINAL_LEVEL) -> None:
+    """Fetch, plan, compile, write, check and squash."""
+    work = output / "image"
+    work.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+
+    def step(line: str) -> None:
+        say(f"{time.monotonic() - started:5.1f} s  {line}")
+
+    step("packages and distributions")
+    sources = fetch(step)
+    python = ImagePython(work / "python")
+    python.lay_out(sources)
+    step("following imports")
+    entries = planned(sources, python, repository)
+    step(f"compiling what is not compiled yet ({sum(e.kind == 'pyc' for e in entries)} modules in all)")
+    compiled = stage.compile_entries([e for e in entries if e.kind == "pyc"], python)
+    root = work / "root"
+    stage.write_tree(entries, compiled, root)
+    stage.write_manifest(entries, work / "manifest.json")
+    step(f"checking {len(entries)} paths")
+    broken = audit.violations(listed(root), {e.path: e.origin for e in entries}, squash.elves(root))
+    if broken:
+        raise BuildError("the image breaks its rules:\n  " + "\n  ".join(broken))
+    step("compressing")
+    image = output / "root.squashfs"
+    squash.make(root, image, level)
+    size = image.stat().st_size
+    if too_large := audit.too_large(size):
+        image.unlink()
+        raise BuildError(too_large[0])
+    step(f"{image.relative_to(repository)}: {size / 1e6:.1f} MB of at most {contents.MAX_BYTES / 1e6:.0f}")
+
+
+def up_to_date(stamp: Path, image: Path, key: str) -> bool:
+    """Whether the image at hand was made from inputs of this key."""
+    return stamp.is_file() and image.is_file() and stamp.read_text().strip() == key
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m image.build", description="Build the root file system.")
+    parser.add_argument("--refresh", action="store_true", help="build even if nothing has changed")
+    parser.add_argument(
+        "--level",
+        type=int,
+        default=FINAL_LEVEL,
+        help="zstd level; 3 is quick, for trying things (default: %(default)s)",
+    )
+    arguments = parser.parse_args()
+    output = REPOSITORY / "build"
+    stamp, image = output / "image" / "stamp", output / "root.squashfs"
+    key = input_key(REPOSITORY)
+    if not arguments.refresh and up_to_date(stamp, image, key):
+        say(f"build/root.squashfs is up to date ({image.stat().st_size / 1e6:.1f} MB)")
+        return 0
+    stamp.unlink(missing_ok=True)
+    try:
+        build(REPOSITORY, output, arguments.level)
+    except (BuildError, DebianArchiveError, SourceError, InterpreterError, plan.PlanError, squash.ToolError) as error:
+        print(f"image: {error}", file=sys.stderr)
+        return 1
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(key + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
