@@ -1,0 +1,310 @@
+"""An actor system: start it, make its root actor, talk to it, end it.
+
+An edge module: it makes the directory, takes its lock and forks. The process that calls `start_system` is the
+launcher. It should have one thread until then, and hold no secret and no descriptor that actors must not have.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import stat
+import threading
+import time
+from collections import deque
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from thespian.actors import ActorAddress, ActorSystem, ActorSystemException
+from thespian.system.messages.admin import PendingActor, PendingActorResponse, SystemShutdown
+from thespian.system.messages.multiproc import EndpointConnected
+from thespian.system.systemBase import systemBase
+from thespian.system.transport import ReceiveEnvelope, Thespian__Run_Expired, TransmitIntent
+
+from nullbox.actors import admin, children, process, thespian_fixes
+from nullbox.actors.base import BaseActor
+from nullbox.actors.children import Child, Children
+from nullbox.actors.transport import naming
+from nullbox.actors.transport.outbox import Delivery
+from nullbox.actors.transport.unix import Place, UnixTransport
+from nullbox.protocols.errors import ErrorCode, NullBoxError
+from nullbox.protocols.messages import Address, CrashReport, Exiting, ExitReason
+
+LOCK = ".lock"
+MAX_DIRECTORY = 60
+"""Longest path of the directory, in bytes: a socket's path holds 107 (unix(7)) and a mailbox's name up to 28."""
+START_SECONDS = 10.0
+LOCK_SECONDS = 2.0
+"""How long to wait for the processes of an earlier system to be gone."""
+MAX_MAIL = 1024
+"""Messages that nobody asked for and `receive` has not fetched; beyond it the oldest is lost."""
+ADMIN = Address(naming.ADMIN)
+
+
+class UnixSystemBase(systemBase):  # type: ignore[misc]
+    """What Thespian calls a system base: the launcher's end of the system, on the project's own transport."""
+
+    def __init__(self, place: Place) -> None:
+        thespian_fixes.require_supported_version()
+        thespian_fixes.quiet()
+        self.transport = UnixTransport(place)
+        self.admin_reason: ExitReason | None = None
+        self.processes = Children(self.transport, self._admin_ended)
+        self.capabilities: dict[str, Any] = {
+            "Thespian ActorSystem Name": "NullBox unix",
+            "Thespian ActorSystem Version": 1,
+            "Thespian Watch Supported": True,
+        }
+        try:
+            super().__init__(self)
+        except BaseException:
+            self.processes.kill(ADMIN)
+            self.transport.close()
+            raise
+
+    def _startAdmin(self, *_arguments: object) -> None:
+        self.processes.spawn(lambda transport: admin.run_admin(transport, self.capabilities), name=naming.ADMIN)
+        answer = self.transport.run(None, timedelta(seconds=START_SECONDS))
+        if not isinstance(answer, ReceiveEnvelope) or not isinstance(answer.message, EndpointConnected):
+            raise NullBoxError(
+                ErrorCode.UNAVAILABLE,
+                f"the actor system did not start: {self.admin_reason or 'no word from its administrator'}",
+            )
+
+    def _admin_ended(self, child: Child, status: int) -> None:
+        self.admin_reason = process.reason_from_status(status)
+        self.transport.abort_run()
+
+    def external_clone(self) -> Any:
+        raise ActorSystemException("one launcher, one mailbox: private contexts are not supported")
+
+
+class System:
+    """A running actor system, as its launcher sees it. For one thread, the one that started it."""
+
+    def __init__(self, base: UnixSystemBase, lock: int) -> None:
+        self._base = base
+        self._transport = base.transport
+        self._lock = lock
+        self._actor_system = ActorSystem(systemBase=base, transientUnique=True)
+        self._mail: deque[tuple[Any, Address]] = deque(maxlen=MAX_MAIL)
+        self._root: Address | None = None
+        self._root_id = ""
+        self._root_words: ExitReason | None = None
+        self._root_reason: ExitReason | None = None
+        self._closed = False
+
+    @property
+    def address(self) -> Address:
+        """The launcher's own mailbox."""
+        return self._transport.address
+
+    @property
+    def admin_pid(self) -> int:
+        return self._transport.admin_pid
+
+    def spawn_root(self, actor_class: type[BaseActor], child_id: str) -> Address:
+        """Make the root actor; it waits for its `Start`. The class must be importable by its name.
+
+        Raises:
+            NullBoxError: it could not be made; says why.
+        """
+        name = f"{actor_class.__module__}.{actor_class.__qualname__}"
+        request = PendingActor(name, None, 1, {"child_id": child_id}, None)
+        self._transport.scheduleTransmit(None, TransmitIntent(ActorAddress(ADMIN), request))
+        until = time.monotonic() + START_SECONDS
+        while (answer := self._next(until)) is not None:
+            if isinstance(answer.message, PendingActorResponse):
+                if answer.message.actualAddress is None:
+                    raise NullBoxError(
+                        ErrorCode.UNAVAILABLE, f"cannot start {child_id} ({name}): {answer.message.errorStr}"
+                    )
+                self._root = answer.message.actualAddress.addressDetails
+                self._root_id, self._root_words, self._root_reason = child_id, None, None
+                return self._root
+            self._keep(answer)
+        raise NullBoxError(ErrorCode.TIMEOUT, f"{child_id} was not up within {START_SECONDS:.0f} s")
+
+    def tell(self, address: Address, message: Any) -> Delivery:
+        """Send a message. What does not go out at once goes out during `receive`, `ask` and `wait`."""
+        return self._transport.tell(address, message)
+
+    def ask(self, address: Address, message: Any, timeout: float) -> Any:
+        """Send a message and return the answer: the one with the same `request_id` where the message has one,
+        else the next from that address. Others are kept for `receive`.
+
+        Raises:
+            NullBoxError: no answer in `timeout` seconds, or nobody there to answer.
+        """
+        what = type(message).__name__
+        if not (delivery := self.tell(address, message)):
+            raise NullBoxError(ErrorCode.UNAVAILABLE, f"{address.name} cannot be asked: {delivery.value}")
+        wanted = getattr(message, "request_id", None)
+        until = time.monotonic() + timeout
+        while (answer := self._next(until)) is not None:
+            same = getattr(answer.message, "request_id", None) == wanted
+            if same and answer.sender.addressDetails == address:
+                return answer.message
+            self._keep(answer)
+        raise NullBoxError(ErrorCode.TIMEOUT, f"{address.name} did not answer {what} within {timeout:g} s")
+
+    def receive(self, timeout: float) -> tuple[Any, Address] | None:
+        """The next message to the launcher that answers no `ask`, with its sender; None after `timeout` seconds."""
+        until = time.monotonic() + timeout
+        while not self._mail:
+            answer = self._next(until)
+            if answer is None:
+                return None
+            self._keep(answer)
+        return self._mail.popleft()
+
+    def wait(self, timeout: float) -> ExitReason | None:
+        """Wait for the root actor's end, or the system's; None while they live. Messages are kept meanwhile."""
+        until = time.monotonic() + timeout
+        while self._root_reason is None:
+            try:
+                answer = self._next(until)
+            except NullBoxError:
+                return self._base.admin_reason
+            if answer is None:
+                return None
+            self._keep(answer)
+        return self._root_reason
+
+    def _next(self, until: float) -> ReceiveEnvelope | None:
+        """The next envelope; None when the time is over.
+
+        Raises:
+            NullBoxError: the administrator has died, and so has everything.
+        """
+        if self._base.admin_reason is None:
+            answer = self._transport.run(None, max(0.0, until - time.monotonic()))
+            if isinstance(answer, ReceiveEnvelope):
+                return answer
+            if isinstance(answer, Thespian__Run_Expired):
+                return None
+        raise NullBoxError(ErrorCode.UNAVAILABLE, f"the actor system has ended: {self._base.admin_reason}")
+
+    def _keep(self, envelope: ReceiveEnvelope) -> None:
+        message, sender = envelope.message, envelope.sender.addressDetails
+        if sender == self._root and isinstance(message, Exiting | CrashReport):
+            self._root_words = message.reason if isinstance(message, Exiting) else ExitReason("crash", message.error)
+        elif sender == ADMIN and isinstance(message, Exiting):
+            if self._root is not None and message.child_id == self._root.name:
+                self._root_reason = self._root_words or message.reason
+            return
+        self._mail.append((message, sender))
+
+    def shutdown(self, timeout: float = 10.0) -> None:
+        """End the system: the root is asked to stop, and after `timeout` seconds everything is killed."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._base.admin_reason is None:
+            self._transport.scheduleTransmit(None, TransmitIntent(ActorAddress(ADMIN), SystemShutdown()))
+            if self._await_admin(timeout) is None:
+                self._base.processes.kill(ADMIN, signal.SIGKILL)
+                self._await_admin(1.0)
+        self._await_sockets(1.0)
+        self._transport.close()
+        os.close(self._lock)
+
+    def _await_sockets(self, seconds: float) -> None:
+        """The kernel kills what the administrator left; be sure that it is gone, and its sockets too. Those who
+        survive their parents keep theirs."""
+        until = time.monotonic() + seconds
+        while True:
+            children.sweep(self._transport)
+            left = {path.name for path in self._transport.place.directory.iterdir()}
+            if left <= {LOCK, self._transport.name} or time.monotonic() >= until:
+                return
+            self._transport.run(None, 0.005)
+
+    def _await_admin(self, seconds: float) -> ExitReason | None:
+        until = time.monotonic() + seconds
+        while self._base.admin_reason is None and time.monotonic() < until:
+            self._transport.run(None, max(0.0, until - time.monotonic()))
+        return self._base.admin_reason
+
+    def __enter__(self) -> System:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+
+def start_system(directory: Path) -> System:
+    """Start an actor system whose sockets live in `directory`, which is made with mode 0700.
+
+    Raises:
+        NullBoxError: `conflict` where another system runs there, `invalid` where the directory cannot be used,
+            `unavailable` where the system does not come up.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise NullBoxError(
+            ErrorCode.WRONG_STATE,
+            "start the actor system on the main thread: its processes are killed when the thread that made them ends",
+        )
+    _prepare(directory)
+    lock = _lock(directory)
+    try:
+        _remove_stale(directory)
+        name = naming.further_name(naming.EXTERNAL, os.getpid())
+        return System(UnixSystemBase(Place(directory, name, None, 0, lock)), lock)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _prepare(directory: Path) -> None:
+    if not directory.is_absolute() or len(os.fsencode(directory)) > MAX_DIRECTORY:
+        raise NullBoxError(
+            ErrorCode.INVALID,
+            f"{directory}: the directory of sockets needs an absolute path of at most {MAX_DIRECTORY} bytes",
+        )
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = directory.lstat()
+    except OSError as error:
+        raise NullBoxError(ErrorCode.INVALID, f"cannot use {directory}: {error}") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise NullBoxError(
+            ErrorCode.INVALID,
+            f"{directory} must be a directory of uid {os.geteuid()} with mode 0700, not {stat.filemode(found.st_mode)} "
+            f"of uid {found.st_uid}",
+        )
+
+
+def _lock(directory: Path) -> int:
+    """Take the directory's lock; every process of the system inherits it, so it is free when all are gone."""
+    lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
+                os.close(lock)
+                raise NullBoxError(
+                    ErrorCode.CONFLICT,
+                    f"an actor system of pid {owner or '?'} runs in {directory}; stop it, or use another directory",
+                ) from None
+            time.sleep(0.02)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock
+
+
+def _remove_stale(directory: Path) -> None:
+    """Remove the sockets of an earlier system. The lock says that its processes are gone, but for survivors."""
+    for path in directory.iterdir():
+        pid = naming.owner_pid(path.name, 0)
+        if path.name == naming.ADMIN or (pid is not None and process.is_gone(pid)):
+            path.unlink(missing_ok=True)
