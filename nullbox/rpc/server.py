@@ -87,13 +87,13 @@ class LineServer:
             if path.stat().st_ino == inode:
                 path.unlink()
 
-    async def serve_port(self, fd: int, *, channel: str = "virtio-serial") -> None:
+    async def serve_port(self, fd: int, *, channel: str = "virtio-serial", limits: Limits | None = None) -> None:
         """Serve an open bidirectional descriptor that has no end of file: one client after the other, for ever.
 
         Takes the descriptor over and closes it with the server.
         """
         peer = Peer(channel=channel)
-        session = Session(self, lambda transport: peer, endless=True)
+        session = Session(self, lambda transport: peer, endless=True, limits=limits)
         self._ports.append(PortTransport(asyncio.get_running_loop(), fd, session))
 
     async def close(self, *, error: NullBoxError | None = None) -> None:

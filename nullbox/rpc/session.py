@@ -42,10 +42,11 @@ class Session(asyncio.Protocol):
         identify: Callable[[asyncio.BaseTransport], Peer],
         *,
         endless: bool = False,
+        limits: Limits | None = None,
         on_closed: Callable[[Session], None] = lambda session: None,
     ) -> None:
         self._settings = settings
-        self._limits = settings.limits
+        self._limits = limits or settings.limits
         self._identify = identify
         self._endless = endless
         self._on_closed = on_closed
@@ -63,7 +64,6 @@ class Session(asyncio.Protocol):
         self._blocked_since: float | None = None
         self._closing = False
         self._eof = False
-        self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
         self.peer = Peer()
 

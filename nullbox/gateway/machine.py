@@ -1,0 +1,64 @@
+"""What the gateway says about the machine. Effects: reads /proc, /sys and /dev; nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from nullbox import __version__
+
+PROTOCOL = 1
+"""Version of the gateway's protocol. Grows when a method or a field goes away or changes its meaning."""
+
+ISOLATION = {
+    "krun": "each agent in its own microVM",
+    "process": "NONE: the process driver is no isolation boundary; for development only",
+}
+
+
+def acceleration(proc: Path = Path("/proc"), dev: Path = Path("/dev")) -> dict[str, Any]:
+    """Whether agents' VMs have hardware virtualization: the CPU's flag and the device, both needed."""
+    flags: set[str] = set()
+    emulated = False
+    try:
+        for line in (proc / "cpuinfo").read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "flags":
+                flags = set(value.split())
+            elif key.strip() == "model name" and "QEMU" in value:
+                emulated = True
+    except OSError:
+        pass
+    extension = next((flag for flag in ("svm", "vmx") if flag in flags), None)
+    return {"kvm": (dev / "kvm").exists(), "extension": extension, "emulated_cpu": emulated}
+
+
+def uptime(proc: Path = Path("/proc")) -> float | None:
+    """Seconds since the machine booted; None if it cannot be told."""
+    try:
+        return float((proc / "uptime").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def versions() -> dict[str, Any]:
+    """The answer to `version`."""
+    return {
+        "version": __version__,
+        "protocol": PROTOCOL,
+        "kernel": os.uname().release,
+        "python": platform.python_version(),
+    }
+
+
+def find_port(name: str, sys: Path = Path("/sys"), dev: Path = Path("/dev")) -> Path | None:
+    """The device of the virtio-serial port of that name (sysfs: class/virtio-ports/*/name); None without one."""
+    for entry in sorted((sys / "class" / "virtio-ports").glob("*/name")):
+        try:
+            if entry.read_text().strip() == name:
+                return dev / entry.parent.name
+        except OSError:
+            continue
+    return None
