@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from nullbox.egress.expr import Command
-from nullbox.egress.ruleset import TABLE
+from nullbox.egress.ruleset import SETS, TABLE
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
 FAMILIES = frozenset({"inet", "arp"})
 VERBS = frozenset({"add", "delete", "flush", "list"})
 OBJECTS = frozenset({"table", "chain", "rule", "set", "map", "element", "limit"})
+
+MAPS = frozenset(spec.name for spec in SETS if spec.value is not None)
+"""Names that libnftables lists as a map; it knows no set of such a name."""
 
 
 class Firewall(Protocol):
@@ -90,12 +93,9 @@ class KernelFirewall:
         return found
 
     def elements(self, name: str, family: str = "inet") -> list[Any]:
-        answer = self._run([{"list": {"set": {"family": family, "table": TABLE, "name": name}}}])
-        for item in answer:
-            for kind in ("set", "map"):
-                if kind in item:
-                    return list(item[kind].get("elem", []))
-        return []
+        kind = "map" if name in MAPS else "set"
+        answer = self._run([{"list": {kind: {"family": family, "table": TABLE, "name": name}}}])
+        return [member for item in answer if kind in item for member in item[kind].get("elem", [])]
 
     def _run(self, commands: list[Command], *, absent_is_empty: bool = False) -> list[dict[str, Any]]:
         with self._lock:

@@ -119,10 +119,9 @@ class EgressService:
             if agent not in known_agents or tap is None or tap.agent != agent:
                 self.close_link(agent)
                 removed.append(agent)
-        owned: set[Slot] = {link.slot for link in self._links.values()}
         for slot, tap in sorted(on_wire.items()):
-            if slot not in owned and (tap.agent not in removed):
-                # No rules belong to it, so nothing passes through it; an agent that wants a link gets a new one.
+            # A known agent's TAP without a link passes nothing; it waits for its agent to open the link again.
+            if tap.agent not in known_agents and tap.agent not in removed:
                 self._taps.remove(slot)
                 removed.append(tap.agent or slot.tap)
         return removed

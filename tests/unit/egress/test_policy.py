@@ -54,7 +54,13 @@ def test_a_star_is_exactly_one_label(one: str, two: str, three: str) -> None:
 def test_a_plain_grant_is_one_name() -> None:
     grant = Grant("api.example.com")
     assert grant.covers_name(normalise("API.example.COM."))
-    for other in ("xapi.example.com", "x.api.example.com", "example.com", "api.example.com.evil.org", "api-example.com"):
+    for other in (
+        "xapi.example.com",
+        "x.api.example.com",
+        "example.com",
+        "api.example.com.evil.org",
+        "api-example.com",
+    ):
         assert not grant.covers_name(other)
 
 

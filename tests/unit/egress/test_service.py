@@ -1,0 +1,148 @@
+"""The service over in-memory twins: order of effects, repetition, failure, restart."""
+
+from __future__ import annotations
+
+import pytest
+
+from nullbox.egress.memory import MemoryFirewall, MemoryTaps
+from nullbox.egress.policy import parse_policy
+from nullbox.egress.ruleset import Base
+from nullbox.egress.service import EgressService
+from nullbox.egress.slots import Slot
+from nullbox.protocols.errors import ErrorCode, NullBoxError
+
+POLICY = parse_policy(["api.example.com", "b.example.com:8443"], 100)
+
+
+class Machine:
+    """One machine's kernel state, which outlives any service that works on it."""
+
+    def __init__(self) -> None:
+        self.taps = MemoryTaps()
+        self.firewall = MemoryFirewall()
+        self.firewall.on_apply = lambda commands: self.taps.log.append("rules")
+
+    def boot(self) -> EgressService:
+        service = EgressService(Base(("eth0",)), self.firewall, self.taps)
+        service.prepare()
+        return service
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+def test_rules_come_before_forwarding_and_before_the_tap_is_up(machine: Machine) -> None:
+    machine.boot().open_link("pulse", POLICY)
+    assert machine.taps.log == ["rules", "forward", "create nb0", "rules", "up nb0"]
+
+
+def test_the_tap_goes_before_its_rules(machine: Machine) -> None:
+    service = machine.boot()
+    service.open_link("pulse", POLICY)
+    machine.taps.log.clear()
+    service.close_link("pulse")
+    assert machine.taps.log == ["remove nb0", "rules"]
+    for name in ("agents", "sources", "resolvers", "live", "budgets"):
+        assert machine.firewall.elements(name) == []
+
+
+def test_what_a_cage_is_told(machine: Machine) -> None:
+    service = machine.boot()
+    service.open_link("pulse", POLICY)
+    told = service.open_link("reader", POLICY, 1001)
+    assert (told.tap, told.gateway_address, told.guest_address, told.prefix) == ("nb1", "10.90.0.5", "10.90.0.6", 30)
+    assert told.mac == "5a:94:ef:00:00:01"
+    assert machine.taps.taps[Slot(1)].owner == 1001
+
+
+def test_opening_again_changes_nothing(machine: Machine) -> None:
+    service = machine.boot()
+    first = service.open_link("pulse", POLICY)
+    before = service.rules()
+    assert service.open_link("pulse", POLICY) == first
+    assert service.rules() == before
+
+
+def test_closing_twice_or_never_opened_is_harmless(machine: Machine) -> None:
+    service = machine.boot()
+    service.open_link("pulse", POLICY)
+    service.close_link("pulse")
+    service.close_link("pulse")
+    service.close_link("nobody")
+
+
+def test_a_refused_transaction_leaves_no_tap_behind(machine: Machine) -> None:
+    service = machine.boot()
+    machine.firewall.fail_next = True
+    with pytest.raises(NullBoxError):
+        service.open_link("pulse", POLICY)
+    assert machine.taps.list() == []
+    assert service.links == {}
+    assert service.open_link("pulse", POLICY).tap == "nb0"
+
+
+def test_a_refused_change_keeps_the_old_grants(machine: Machine) -> None:
+    service = machine.boot()
+    service.open_link("pulse", POLICY)
+    before = service.rules("pulse")
+    machine.firewall.fail_next = True
+    with pytest.raises(NullBoxError):
+        service.open_link("pulse", parse_policy(["evil.example.com"]))
+    assert service.rules("pulse") == before
+
+
+def test_a_restarted_service_finds_its_links_and_their_marks(machine: Machine) -> None:
+    first = machine.boot()
+    first.open_link("pulse", POLICY)
+    first.open_link("reader", POLICY)
+    first.close_link("pulse")
+    second = machine.boot()
+    assert second.rules() == first.rules()
+    assert second.reconcile(["reader"]) == []
+    before = second.links["reader"].marks
+    second.open_link("reader", POLICY)
+    assert second.links["reader"].marks == before
+    second.open_link("pulse", POLICY)
+    assert not set(second.links["pulse"].marks.values()) & set(before.values())
+
+
+def test_marks_are_not_reused_after_a_restart(machine: Machine) -> None:
+    first = machine.boot()
+    first.open_link("pulse", POLICY)
+    used = set(first.links["pulse"].marks.values())
+    first.close_link("pulse")
+    second = machine.boot()
+    second.open_link("other", POLICY)
+    assert not used & set(second.links["other"].marks.values())
+
+
+def test_reconciling_removes_what_nobody_owns(machine: Machine) -> None:
+    service = machine.boot()
+    service.open_link("pulse", POLICY)
+    service.open_link("gone", POLICY)
+    machine.taps.create(Slot(9), "", 0)
+    machine.taps.create(Slot(10), "stray", 0)
+    assert service.reconcile(["pulse"]) == ["gone", "nb9", "stray"]
+    assert [tap.agent for tap in machine.taps.list()] == ["pulse"]
+
+
+def test_a_link_whose_tap_vanished_is_dropped(machine: Machine) -> None:
+    service = machine.boot()
+    service.open_link("pulse", POLICY)
+    machine.taps.remove(Slot(0))
+    assert service.reconcile(["pulse"]) == ["pulse"]
+    assert machine.firewall.elements("live") == []
+
+
+def test_a_stray_tap_is_not_given_to_another_agent(machine: Machine) -> None:
+    machine.taps.create(Slot(0), "", 0)
+    service = machine.boot()
+    assert service.open_link("pulse", POLICY).tap == "nb1"
+
+
+def test_rules_of_an_unknown_agent(machine: Machine) -> None:
+    with pytest.raises(NullBoxError) as caught:
+        machine.boot().rules("nobody")
+    assert caught.value.code is ErrorCode.NOT_FOUND
