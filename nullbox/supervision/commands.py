@@ -109,7 +109,8 @@ def add_child(state: State, event: AddChild, now: float, out: list[Action]) -> N
     """A new child, last in start order; it starts at once where the supervisor has started."""
     spec = event.spec
     problem: tuple[ErrorCode, str] | None = None
-    unknown = [other for other in spec.depends_on if other not in state.children]
+    there = [name for name, child in state.children.items() if child.intent is not Intent.REMOVE]
+    unknown = [other for other in spec.depends_on if other not in there]
     if state.phase in (SupervisorPhase.STOPPING, SupervisorPhase.ENDED):
         problem = (ErrorCode.UNAVAILABLE, f"{state.name} is shutting down")
     elif spec.problems():
@@ -123,10 +124,9 @@ def add_child(state: State, event: AddChild, now: float, out: list[Action]) -> N
     elif spec.id in state.children:
         problem = (ErrorCode.CONFLICT, f"there is already a child {spec.id}; remove it first")
     elif unknown:
-        there = ", ".join(state.children) or "none"
         problem = (
             ErrorCode.INVALID,
-            f"{spec.id}.depends_on names {unknown[0]!r}, which does not exist; there are: {there}",
+            f"{spec.id}.depends_on names {unknown[0]!r}, which does not exist; there are: {', '.join(there) or 'none'}",
         )
     if problem is not None:
         if event.request is not None:

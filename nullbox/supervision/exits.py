@@ -67,7 +67,7 @@ def ended_by_itself(state: State, child: Child, ready_for: float | None, now: fl
         enter(child, ChildState.STOPPED, now, out)
         if ends_supervisor(state, child):
             begin_shutdown(state, None, now, out)
-        elif state.strategy is Strategy.DYNAMIC:
+        elif state.strategy is Strategy.DYNAMIC and not state.dependents[spec.id]:
             remove(state, child, out)
         return
     if was_stable(spec.backoff, ready_for):
@@ -88,6 +88,9 @@ def ended_by_itself(state: State, child: Child, ready_for: float | None, now: fl
         enter(child, ChildState.BACKOFF, now, out)
         set_timer(state, child, TimerKind.BACKOFF, wait, out)
     if state.strategy in LINEAR:
+        if wait <= 0:
+            child.waiting = True
+            enter(child, ChildState.STARTING, now, out)
         begin_group(state, child, now, out)
     elif wait <= 0:
         try_start(state, child, now, out)

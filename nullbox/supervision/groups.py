@@ -50,7 +50,8 @@ def begin_group(state: State, cause: Child, now: float, out: list[Action]) -> No
     members = affected(state.strategy, list(state.children), cause.spec.id)
     for name in members:
         child = state.children[name]
-        comes_back = child is cause or (
+        due = child is cause or child.renew or child.waiting  # it was to be started anyway
+        comes_back = due or (
             child.wanted and child.spec.restart is not Restart.TEMPORARY and child.state is not ChildState.FAILED
         )
         child.doomed = child.alive

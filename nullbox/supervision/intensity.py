@@ -39,18 +39,25 @@ class Window:
     delays: float = 0.0
 
     def count(self, now: float, period: float) -> int:
-        """How many restarts count at `now`. Forgets the older ones; amortised constant time."""
+        """How many restarts count at `now`. Changes nothing."""
+        delays = self.delays
+        left = len(self.entries)
+        for when, imposed in self.entries:
+            if now - when <= period + delays:
+                break
+            delays -= imposed
+            left -= 1
+        return left
+
+    def add(self, now: float, limit: Intensity) -> bool:
+        """Record a restart at `now`, forget those too old to count; False when it is one too many."""
         entries = self.entries
-        while entries and now - entries[0][0] > period + self.delays:
+        while entries and now - entries[0][0] > limit.period + self.delays:
             self.delays -= entries.popleft()[1]
         if not entries:
             self.delays = 0.0  # no rounding error outlives the entries it came from
-        return len(entries)
-
-    def add(self, now: float, limit: Intensity) -> bool:
-        """Record a restart at `now`; False when it is one too many."""
-        self.entries.append((now, 0.0))
-        return self.count(now, limit.period) <= limit.max_restarts
+        entries.append((now, 0.0))
+        return len(entries) <= limit.max_restarts
 
     def imposed(self, seconds: float) -> None:
         """Say how long the restart just recorded is made to wait."""

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from nullbox.actors.base import BaseActor, Timer
+from nullbox.actors.base import BaseActor
+from nullbox.actors.runtime import Timer
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.messages import (
     Address,
@@ -55,7 +56,12 @@ class Supervisor(BaseActor):
     `auto_shutdown`, `path` (of its parent in the tree); all optional. Subclasses may override `make_state`.
     """
 
+    _begun = False
+
     def started(self, start: Start) -> None:
+        if self._begun:
+            return  # a second Start changes nothing
+        self._begun = True
         self._queue: deque[ev.Event] = deque()
         self._busy = False
         self._announced = False
@@ -129,9 +135,7 @@ class Supervisor(BaseActor):
                 self._peers_of(action.child),
             ),
         )
-        pid = self.pid_of(address)
-        if pid is not None:
-            self._queue.append(ev.ChildSpawned(action.child, action.incarnation, pid))
+        self._queue.append(ev.ChildSpawned(action.child, action.incarnation, self.pid_of(address)))
 
     def _address(self, child: str, incarnation: int) -> Address | None:
         """Where that incarnation is, if it is the one we know."""
@@ -236,22 +240,25 @@ class Supervisor(BaseActor):
         if known is not None:
             self.apply(ev.HeartbeatAnswered(*known, message.seq))
 
-    def on_crash_report(self, message: CrashReport, sender: Address) -> None:
+    def child_crashed(self, address: Address, report: CrashReport) -> None:
+        child, incarnation = self._children.get(address, (report.child_id, report.incarnation))
         self.note(
             "crash",
-            message.child_id,
+            child,
             {
-                "incarnation": message.incarnation,
-                "message_type": message.message_type,
-                "error": message.error,
-                "traceback": message.traceback,
-                "last_messages": list(message.last_messages),
+                "incarnation": incarnation,
+                "message_type": report.message_type,
+                "error": report.error,
+                "traceback": report.traceback,
+                "last_messages": list(report.last_messages),
             },
         )
-        log.error("%s/%s crashed: %s", self.path, message.child_id, message.error)
 
-    def on_stop(self, message: Stop, sender: Address) -> None:
-        self.apply(ev.Shutdown())
+    def stopping(self, stop: Stop) -> None:
+        if self._begun:
+            self.apply(ev.Shutdown())
+        else:  # stopped before it was started
+            self.exit(ExitReason("shutdown", stop.reason))
 
     def on_tree_query(self, message: TreeQuery, sender: Address) -> None:
         nodes = snapshot.tree(self.state, self.now(), pid=os.getpid(), incarnation=self.incarnation, since=self._since)

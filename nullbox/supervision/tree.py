@@ -49,22 +49,13 @@ class AgentEntry:
     autostart: bool = True
 
 
-def layout_to_plain(layout: Layout) -> dict[str, str]:
-    """For `Start.config`: `{"run": …, "state": …, "system": …}`."""
-    return {"run": str(layout.run), "state": str(layout.state), "system": str(layout.system)}
-
-
-def layout_from_plain(plain: Mapping[str, Any]) -> Layout:
-    return Layout(Path(plain["run"]), Path(plain["state"]), Path(plain["system"]))
-
-
 def service_specs(settings: Settings, layout: Layout) -> list[ChildSpec]:
     """The services with what nulld.toml says about them.
 
     Every config has `layout` and `driver`; the gateway's also `socket`, `operators` and `readers`
     (each `{"uids": […], "gids": […]}`).
     """
-    common: dict[str, Any] = {"layout": layout_to_plain(layout), "driver": settings.driver}
+    common: dict[str, Any] = {"layout": layout.to_plain(), "driver": settings.driver}
     extra: dict[str, dict[str, Any]] = {
         "gateway": {
             "socket": settings.gateway_socket or str(layout.gateway_socket),
@@ -101,7 +92,7 @@ def cage_spec(agent: AgentEntry, settings: Settings, layout: Layout) -> ChildSpe
         id=CAGE_PREFIX + agent.name,
         start=CAGE_ACTOR,
         config={
-            "layout": layout_to_plain(layout),
+            "layout": layout.to_plain(),
             "driver": settings.driver,
             "agent": agent.name,
             "folder": str(agent.folder),

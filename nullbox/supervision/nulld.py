@@ -1,0 +1,142 @@
+"""`nulld`: the launcher. Starts the actor system and its root, tells PID 1 that it lives, ends it in order.
+
+An edge module: signals, descriptors, the actor system. All code that actors run is imported here, before the
+first fork, so that every process shares it. Exit status: 0 ended in order, 2 wrong arguments or configuration,
+70 the root gave up or died (PID 1 starts the system anew, and knows when to stop doing so).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from nullbox.actors.system import System, start_system
+from nullbox.protocols.errors import NullBoxError
+from nullbox.protocols.layout import Layout
+from nullbox.protocols.messages import Address, ExitReason, Ping, Pong, PowerCommand, Start, Stop
+from nullbox.supervision.discovery import discover
+from nullbox.supervision.root import RootSupervisor
+from nullbox.supervision.settings import Settings, load
+from nullbox.supervision.tree import ROOT, preload, root_specs
+
+HEARTBEAT_FD = "NULLD_HEARTBEAT_FD"
+"""Environment: the number of the inherited descriptor that leads to PID 1. One "." is one sign of life; "off" or
+"reboot" and a newline ask for that once the system has ended."""
+BEAT = 2.0
+"""Seconds between two questions to the root."""
+STOP_TIMEOUT = 25.0
+"""Seconds for an orderly end; below what PID 1 waits (30 s) before it kills."""
+
+EXIT_OK = 0
+EXIT_USAGE = 2
+EXIT_GAVE_UP = 70
+
+
+class Launcher:
+    """The loop of the process that owns the actor system."""
+
+    def __init__(self, layout: Layout, beat_fd: int | None) -> None:
+        self.layout = layout
+        self.beat_fd = beat_fd
+        self.asked_to_stop = ""
+
+    def run(self, settings: Settings) -> int:
+        """Start, watch, end. Returns the exit status."""
+        preload(root_specs(settings, discover(self.layout).entries.values(), self.layout))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        with start_system(self.layout.actors) as system:
+            root = system.spawn_root(RootSupervisor, ROOT)
+            system.tell(root, Start(ROOT, 1, {"layout": self.layout.to_plain()}, {}))
+            reason = self._watch(system, root)
+            if reason is None:
+                reason = self._stop(system, root)
+        if reason.kind in ("normal", "shutdown"):
+            return EXIT_OK
+        sys.stderr.write(f"nulld: the tree is gone: {reason.kind} {reason.detail}\n")
+        return EXIT_GAVE_UP
+
+    def _watch(self, system: System, root: Address) -> ExitReason | None:
+        """Until the root ends (its reason) or we are asked to stop (None)."""
+        seq, next_beat = 0, time.monotonic()
+        while not self.asked_to_stop:
+            now = time.monotonic()
+            if now >= next_beat:
+                seq += 1
+                system.tell(root, Ping(seq))
+                next_beat = now + BEAT
+            ended = system.wait(0.0)
+            if ended is not None:
+                return ended
+            with contextlib.suppress(NullBoxError):  # the administrator is gone: `wait` says why
+                mail = system.receive(min(0.2, max(0.0, next_beat - time.monotonic())))
+                if mail is not None:
+                    self._take(mail[0])
+        return None
+
+    def _take(self, message: object) -> None:
+        if isinstance(message, Pong):
+            self._tell_pid1(b".")
+        elif isinstance(message, PowerCommand):
+            self._tell_pid1(message.verb.encode() + b"\n")
+            self.asked_to_stop = f"power {message.verb}"
+
+    def _stop(self, system: System, root: Address) -> ExitReason:
+        """Let the root stop its children in order."""
+        system.tell(root, Stop(self.asked_to_stop))
+        until = time.monotonic() + STOP_TIMEOUT
+        while (left := until - time.monotonic()) > 0:
+            reason = system.wait(min(left, BEAT))
+            if reason is not None:
+                return reason
+            self._tell_pid1(b".")
+        return ExitReason("timeout", f"the tree did not stop in {STOP_TIMEOUT:g} s")
+
+    def _tell_pid1(self, data: bytes) -> None:
+        if self.beat_fd is not None:
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):
+                os.write(self.beat_fd, data)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self.asked_to_stop = signal.Signals(number).name
+
+
+def heartbeat_fd() -> int | None:
+    """The descriptor that PID 1 gave us; not for our children."""
+    text = os.environ.pop(HEARTBEAT_FD, "")
+    if not text.isdecimal():
+        return None
+    fd = int(text)
+    os.set_inheritable(fd, False)
+    os.set_blocking(fd, False)
+    return fd
+
+
+def parse_arguments(argv: Sequence[str]) -> Layout:
+    """The roots of this instance; those of the image unless said otherwise."""
+    parser = argparse.ArgumentParser("nulld", description="The actor system of NullBox.")
+    default = Layout()
+    parser.add_argument("--run", type=Path, default=default.run, help="volatile files (default: %(default)s)")
+    parser.add_argument("--state", type=Path, default=default.state, help="lasting files (default: %(default)s)")
+    parser.add_argument("--system", type=Path, default=default.system, help="what the image brings")
+    options = parser.parse_args(argv)
+    return Layout(options.run.absolute(), options.state.absolute(), options.system.absolute())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point: ends the process."""
+    fd = heartbeat_fd()
+    layout = parse_arguments(sys.argv[1:] if argv is None else argv)
+    try:
+        settings = load(layout.config)
+        code = Launcher(layout, fd).run(settings)
+    except NullBoxError as error:
+        sys.stderr.write(f"nulld: {layout.config}: {error.message}\n" if not fd else f"nulld: {error.message}\n")
+        code = EXIT_USAGE
+    raise SystemExit(code)

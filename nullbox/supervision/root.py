@@ -1,0 +1,74 @@
+"""`nulld`, the root supervisor: the services and a cage for every agent.
+
+Its Start.config needs only `layout`; it reads nulld.toml and the agents' manifests itself, so that what it
+supervises is what is there when it starts.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nullbox.protocols.errors import ErrorCode, NullBoxError
+from nullbox.protocols.layout import Layout
+from nullbox.protocols.messages import Address, ChildCommand, Failure, PowerCommand, Reply, Start
+from nullbox.supervision import events as ev
+from nullbox.supervision.discovery import discover, find_agent
+from nullbox.supervision.settings import load
+from nullbox.supervision.state import State, new_state
+from nullbox.supervision.supervisor import Supervisor
+from nullbox.supervision.tree import CAGE_PREFIX, AgentEntry, cage_spec, root_specs
+
+POWER_VERBS = ("off", "reboot")
+
+
+class RootSupervisor(Supervisor):
+    """A supervisor that makes its own children's specs, adds cages, and passes power commands to the launcher."""
+
+    def make_state(self, start: Start) -> State:
+        self.layout = Layout.from_plain(start.config["layout"])
+        self.settings = load(self.layout.config)
+        agents = discover(self.layout)
+        for folder, why in agents.refused.items():
+            self.note("refused", "", {"folder": folder, "detail": why})
+        return new_state(
+            start.child_id,
+            root_specs(self.settings, agents.entries.values(), self.layout),
+            intensity=self.settings.intensity,
+            seed=os.getpid(),
+        )
+
+    def on_child_command(self, message: ChildCommand, sender: Address) -> None:
+        """`add` is for an agent's cage whose folder is there by now; the rest is every supervisor's."""
+        if message.verb != "add":
+            super().on_child_command(message, sender)
+            return
+        try:
+            spec = cage_spec(self._agent_to_add(message.child_id), self.settings, self.layout)
+        except NullBoxError as error:
+            self.tell(sender, Failure(message.request_id, error.code.value, error.message))
+        else:
+            self.apply(ev.AddChild(spec, self._request(sender, message.request_id)))
+
+    def _agent_to_add(self, child_id: str) -> AgentEntry:
+        if not child_id.startswith(CAGE_PREFIX):
+            raise NullBoxError(
+                ErrorCode.INVALID, f"{child_id!r} cannot be added; allowed: {CAGE_PREFIX}NAME of an agent"
+            )
+        agent = find_agent(self.layout, child_id.removeprefix(CAGE_PREFIX))
+        if agent is None:
+            raise NullBoxError(
+                ErrorCode.NOT_FOUND,
+                f"there is no folder of {child_id} with a sound AGENT.toml below "
+                f"{self.layout.deployed_agents} or {self.layout.bundled_agents}",
+            )
+        return agent
+
+    def on_power_command(self, message: PowerCommand, sender: Address) -> None:
+        """The launcher (who sent our Start) ends the system in order and tells PID 1 what to do then."""
+        if message.verb not in POWER_VERBS:
+            text = f"verb is {message.verb!r}; allowed: {', '.join(POWER_VERBS)}"
+            self.tell(sender, Failure(message.request_id, ErrorCode.INVALID.value, text))
+            return
+        self.note("power", "", {"verb": message.verb})
+        self.tell(sender, Reply(message.request_id, {"power": message.verb}))
+        self.tell(self.parent, message)

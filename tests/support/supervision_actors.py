@@ -1,0 +1,41 @@
+"""Children for tests with real processes: they do what they are told, good or bad."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from nullbox.actors.base import BaseActor
+from nullbox.protocols.messages import Address, ExitReason, Query, Reply, Start, Stop
+
+
+class Worker(BaseActor):
+    """config.behaviour: `silent` never becomes ready, `deaf` ignores Stop, `crash` crashes at once."""
+
+    def started(self, start: Start) -> None:
+        behaviour = start.config.get("behaviour", "")
+        if behaviour == "crash":
+            raise RuntimeError("as configured")
+        if behaviour != "silent":
+            self.ready()
+
+    def stopping(self, stop: Stop) -> None:
+        if self.config.get("behaviour") != "deaf":
+            super().stopping(stop)
+
+    def on_query(self, message: Query, sender: Address) -> None:
+        if message.verb == "crash":
+            raise RuntimeError("as asked")
+        if message.verb == "exit":
+            self.exit(ExitReason(message.params["kind"], "as asked", message.params.get("code")))
+        if message.verb == "hang":
+            time.sleep(3600)
+        if message.verb == "phase":
+            self.phase(message.params["phase"], by="test")
+        self.tell(
+            sender,
+            Reply(
+                message.request_id,
+                {"pid": os.getpid(), "incarnation": self.incarnation, "peers": sorted(self.peers)},
+            ),
+        )
