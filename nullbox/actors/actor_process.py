@@ -48,7 +48,7 @@ class Manager(Replicator, ActorManager):  # type: ignore[misc]
             None,
         )
         self._child_id = child_id
-        self._base: BaseActor | None = None
+        self.base: BaseActor | None = None
 
     def make_actor(self) -> None:
         if not issubclass(self._actorClass, BaseActor):
@@ -62,7 +62,7 @@ class Manager(Replicator, ActorManager):  # type: ignore[misc]
             stand_in = BaseActor()
             stand_in._attach(runtime, self._child_id)
             stand_in._crash("the actor's creation", error)
-        self._base = self.actorInst = actor
+        self.base = self.actorInst = actor
         actor._myRef = self
         self.transport.receiver = actor._receive
         self.transport.on_undelivered = lambda *report: actor._guarded("undelivered", actor.undelivered, *report)
@@ -80,13 +80,13 @@ class Manager(Replicator, ActorManager):  # type: ignore[misc]
         self.transport.poller.wake()
 
     def _exit_requested(self, why: str) -> object:
-        if self._base is not None:
-            self._base._receive(Stop(why), self._base.parent)
+        if self.base is not None:
+            self.base._receive(Stop(why), self.base.parent)
             return True
         return self._actorExit(ActorExitRequest())
 
     def _handleOneMessage(self, envelope: Any) -> object:
-        if self._base is not None and isinstance(envelope.message, ActorExitRequest):
+        if self.base is not None and isinstance(envelope.message, ActorExitRequest):
             return self._exit_requested("the actor system ends")
         return super()._handleOneMessage(envelope)
 
@@ -94,8 +94,8 @@ class Manager(Replicator, ActorManager):  # type: ignore[misc]
         return self.handleMessages(envelope)
 
     def _notice(self, child: Child, status: int) -> None:
-        if self._base is not None:
-            self._base._child_ended(child.address, process.reason_from_status(status))
+        if self.base is not None:
+            self.base._child_ended(child.address, process.reason_from_status(status))
         else:
             super()._notice(child, status)
 
@@ -135,6 +135,11 @@ def run_actor(
     if manager.actorInst is None:
         process.end(process.EXIT_CRASH)
     manager.announce(instance)
-    transport.run(manager.handleMessages)
+    try:
+        transport.run(manager.handleMessages)
+    except Exception as error:
+        if manager.base is None:
+            raise
+        manager.base._crash("messages of the actor system", error)
     transport.drain(1.0)
     transport.close()

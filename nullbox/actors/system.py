@@ -1,15 +1,13 @@
 """An actor system: start it, make its root actor, talk to it, end it.
 
-An edge module: it makes the directory, takes its lock and forks. The process that calls `start_system` is the
+An edge module: it forks. The process that calls `start_system` is the
 launcher. It should have one thread until then, and hold no secret and no descriptor that actors must not have.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
-import stat
 import threading
 import time
 from collections import deque
@@ -24,21 +22,17 @@ from thespian.system.messages.multiproc import EndpointConnected
 from thespian.system.systemBase import systemBase
 from thespian.system.transport import ReceiveEnvelope, Thespian__Run_Expired, TransmitIntent
 
-from nullbox.actors import admin, children, process, thespian_fixes
+from nullbox.actors import admin, children, process, sockets, thespian_fixes
 from nullbox.actors.base import BaseActor
 from nullbox.actors.children import Child, Children
 from nullbox.actors.transport import naming
 from nullbox.actors.transport.outbox import Delivery
-from nullbox.actors.transport.unix import Place, UnixTransport
+from nullbox.actors.transport.peer import Place
+from nullbox.actors.transport.unix import UnixTransport
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.messages import Address, CrashReport, Exiting, ExitReason
 
-LOCK = ".lock"
-MAX_DIRECTORY = 60
-"""Longest path of the directory, in bytes: a socket's path holds 107 (unix(7)) and a mailbox's name up to 28."""
 START_SECONDS = 10.0
-LOCK_SECONDS = 2.0
-"""How long to wait for the processes of an earlier system to be gone."""
 MAX_MAIL = 1024
 """Messages that nobody asked for and `receive` has not fetched; beyond it the oldest is lost."""
 ADMIN = Address(naming.ADMIN)
@@ -219,7 +213,7 @@ class System:
         while True:
             children.sweep(self._transport)
             left = {path.name for path in self._transport.place.directory.iterdir()}
-            if left <= {LOCK, self._transport.name} or time.monotonic() >= until:
+            if left <= {sockets.LOCK, self._transport.name} or time.monotonic() >= until:
                 return
             self._transport.run(None, 0.005)
 
@@ -250,61 +244,12 @@ def start_system(directory: Path) -> System:
             ErrorCode.WRONG_STATE,
             "start the actor system on the main thread: its processes are killed when the thread that made them ends",
         )
-    _prepare(directory)
-    lock = _lock(directory)
+    sockets.prepare(directory)
+    lock = sockets.lock(directory)
     try:
-        _remove_stale(directory)
+        sockets.remove_stale(directory)
         name = naming.further_name(naming.EXTERNAL, os.getpid())
         return System(UnixSystemBase(Place(directory, name, None, 0, lock)), lock)
     except BaseException:
         os.close(lock)
         raise
-
-
-def _prepare(directory: Path) -> None:
-    if not directory.is_absolute() or len(os.fsencode(directory)) > MAX_DIRECTORY:
-        raise NullBoxError(
-            ErrorCode.INVALID,
-            f"{directory}: the directory of sockets needs an absolute path of at most {MAX_DIRECTORY} bytes",
-        )
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = directory.lstat()
-    except OSError as error:
-        raise NullBoxError(ErrorCode.INVALID, f"cannot use {directory}: {error}") from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise NullBoxError(
-            ErrorCode.INVALID,
-            f"{directory} must be a directory of uid {os.geteuid()} with mode 0700, not {stat.filemode(found.st_mode)} "
-            f"of uid {found.st_uid}",
-        )
-
-
-def _lock(directory: Path) -> int:
-    """Take the directory's lock; every process of the system inherits it, so it is free when all are gone."""
-    lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    until = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
-                os.close(lock)
-                raise NullBoxError(
-                    ErrorCode.CONFLICT,
-                    f"an actor system of pid {owner or '?'} runs in {directory}; stop it, or use another directory",
-                ) from None
-            time.sleep(0.02)
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    return lock
-
-
-def _remove_stale(directory: Path) -> None:
-    """Remove the sockets of an earlier system. The lock says that its processes are gone, but for survivors."""
-    for path in directory.iterdir():
-        pid = naming.owner_pid(path.name, 0)
-        if path.name == naming.ADMIN or (pid is not None and process.is_gone(pid)):
-            path.unlink(missing_ok=True)
