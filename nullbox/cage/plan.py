@@ -8,12 +8,13 @@ two plans can be compared.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from nullbox.cage import guestconfig, resources
 from nullbox.cage.grants import DATA
 from nullbox.cage.manifest import Manifest
+from nullbox.cage.vmplan import JailSpec, Link, Share, VmPlan
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from pykrun import recipes
 
@@ -39,17 +40,6 @@ INTERRUPTS = 11
 FIXED_DEVICES = ("balloon", "rng", "console", "root", "agent", "vsock", "net")
 MAX_GRANTS = INTERRUPTS - len(FIXED_DEVICES)
 """Filesystem grants of one agent: each is a device of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The agent's network device: TAP of the host, and addresses (dotted quads) of the link's two ends."""
-
-    tap: str
-    mac: str
-    guest_address: str
-    gateway_address: str
-    prefix: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,46 +75,6 @@ class Site:
     console: str
     failure: str
     cgroup: str
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A host folder in the guest: a virtio-fs device. guest: where the launcher mounts it, None for the root."""
-
-    tag: str
-    host: str
-    guest: str | None
-    read_only: bool
-
-
-@dataclass(frozen=True, slots=True)
-class JailSpec:
-    """What the VMM process may still touch once it is confined. Paths are exact; folders mean everything below.
-
-    uid, gid: of the VMM; 0 until per-agent users exist.
-    """
-
-    uid: int = 0
-    gid: int = 0
-    read_only: tuple[str, ...] = ()
-    read_write: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ("/dev/kvm", "/dev/net/tun")
-
-
-@dataclass(frozen=True, slots=True)
-class VmPlan:
-    """All that the runner does. calls: libkrun functions with their arguments after the context."""
-
-    agent: str
-    calls: tuple[recipes.Call, ...]
-    shares: tuple[Share, ...]
-    link: Link | None
-    limits: resources.Limits
-    cgroup: str
-    console: str
-    failure: str
-    library: str | None
-    jail: JailSpec = field(default_factory=JailSpec)
 
 
 def plan(manifest: Manifest, facts: HostFacts, site: Site, link: Link | None) -> VmPlan:

@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from nullbox.cage.plan import JailSpec, Link, Share, VmPlan
 from nullbox.cage.resources import Limits
+from nullbox.cage.vmplan import JailSpec, Link, Share, VmPlan
 
 VERSION = 1
 

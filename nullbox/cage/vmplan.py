@@ -1,0 +1,63 @@
+"""A planned VM as a value: what the cage actor decides and the runner does.
+
+Apart from the function that makes plans, because the runner imports this and nothing of the manifest: its memory counts
+once per agent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nullbox.cage.resources import Limits
+from pykrun.recipes import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The agent's network device: TAP of the host, and addresses (dotted quads) of the link's two ends."""
+
+    tap: str
+    mac: str
+    guest_address: str
+    gateway_address: str
+    prefix: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A host folder in the guest: a virtio-fs device. guest: where the launcher mounts it, None for the root."""
+
+    tag: str
+    host: str
+    guest: str | None
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JailSpec:
+    """What the VMM process may still touch once it is confined. Paths are exact; folders mean everything below.
+
+    uid, gid: of the VMM; 0 until per-agent users exist.
+    """
+
+    uid: int = 0
+    gid: int = 0
+    read_only: tuple[str, ...] = ()
+    read_write: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("/dev/kvm", "/dev/net/tun")
+
+
+@dataclass(frozen=True, slots=True)
+class VmPlan:
+    """All that the runner does. calls: libkrun functions with their arguments after the context."""
+
+    agent: str
+    calls: tuple[Call, ...]
+    shares: tuple[Share, ...]
+    link: Link | None
+    limits: Limits
+    cgroup: str
+    console: str
+    failure: str
+    library: str | None
+    jail: JailSpec = field(default_factory=JailSpec)
