@@ -101,12 +101,12 @@ TABLE: tuple[Method, ...] = (
     Method(
         "agent.logs",
         "An agent's console.",
-        "{name, lines: [{ts, text}]}; with follow: a stream of {ts, text}",
+        "{name, lines: [{text}], position, gap}; with follow: a stream of {text}",
         params=(
             AGENT,
             FOLLOW,
-            Param("tail", "count", "only the last lines, this many", default=None),
-            Param("since", "time", "only what came after this time", default=None),
+            Param("tail", "count", "the last lines, this many; else a page from `position` on"),
+            Param("position", "seq", "where to begin: the `position` of the page before", default=0),
         ),
         streams=True,
     ),
