@@ -29,7 +29,7 @@ class Flavour:
 
 
 FLAVOURS: Mapping[str, Flavour] = {
-    flavour.name: flavour for flavour in (Flavour("virt", ("base", "hardening", "virt"), objects=1300),)
+    flavour.name: flavour for flavour in (Flavour("virt", ("base", "hardening", "virt"), objects=1500),)
 }
 
 

@@ -122,12 +122,11 @@ class KernelSource:
     def unpack(self, deb: Path, folder: Path) -> Path:
         """Unpack the parts of the source that a build needs below `folder`; returns the source tree."""
         subprocess.run(["dpkg-deb", "-x", str(deb), str(folder)], check=True)
-        name = f"{PACKAGE}"
-        tarball = folder / "usr/src" / f"{name}.tar.xz"
-        excludes = [f"--exclude={name}/{part}" for part in LEFT_OUT]
+        tarball = folder / "usr/src" / f"{PACKAGE}.tar.xz"
+        excludes = [f"--exclude={PACKAGE}/{part}" for part in LEFT_OUT]
         subprocess.run(["tar", "-xf", str(tarball), "-C", str(folder), *excludes], check=True)
         tarball.unlink()
-        return folder / name
+        return folder / PACKAGE
 
 
 def newest_pin(archive: DebianArchive) -> Pin:
