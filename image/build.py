@@ -22,7 +22,7 @@ from image.plan import Entry
 from image.sources import SourceError, Sources, fetch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-HOST_ONLY = ("nullbox/cli/", "nullbox/host/", "nullbox/testing.py", "image/qemu.py")
+HOST_ONLY = ("nullbox/cli/", "nullbox/host/", "nullbox/testing.py")
 """Files below the watched folders that no part of the image comes from."""
 
 
@@ -170,9 +170,12 @@ def build(repository: Path, output: Path, level: int = FINAL_LEVEL) -> None:
     step(f"{image.relative_to(repository)}: {size / 1e6:.1f} MB of at most {contents.MAX_BYTES / 1e6:.0f}")
 
 
-def up_to_date(stamp: Path, image: Path, key: str) -> bool:
-    """Whether the image at hand was made from inputs of this key."""
-    return stamp.is_file() and image.is_file() and stamp.read_text().strip() == key
+def up_to_date(stamp: Path, image: Path, key: str, level: int) -> bool:
+    """Whether the image at hand was made from inputs of this key, compressed at least as well."""
+    if not (stamp.is_file() and image.is_file()):
+        return False
+    made_from, _, made_at = stamp.read_text().strip().partition(" ")
+    return made_from == key and int(made_at or 0) >= level
 
 
 def main() -> int:
@@ -188,7 +191,7 @@ def main() -> int:
     output = REPOSITORY / "build"
     stamp, image = output / "image" / "stamp", output / "root.squashfs"
     key = input_key(REPOSITORY)
-    if not arguments.refresh and up_to_date(stamp, image, key):
+    if not arguments.refresh and up_to_date(stamp, image, key, arguments.level):
         say(f"build/root.squashfs is up to date ({image.stat().st_size / 1e6:.1f} MB)")
         return 0
     stamp.unlink(missing_ok=True)
@@ -198,7 +201,7 @@ def main() -> int:
         print(f"image: {error}", file=sys.stderr)
         return 1
     stamp.parent.mkdir(parents=True, exist_ok=True)
-    stamp.write_text(key + "\n")
+    stamp.write_text(f"{key} {arguments.level}\n")
     return 0
 
 

@@ -182,6 +182,7 @@ HOST_STDLIB_ROOTS = MappingProxyType(
         "encodings.ascii": "locale C, and text files that say so",
         "encodings.latin_1": "the raw bytes of console output",
         "encodings.utf_8": "the default",
+        "encodings.utf_16_be": "rfc8785 orders keys by it",
         "encodings.idna": "host names in socket calls",
         "os": "the file by which the interpreter finds its library",
         "runpy": "python -m",

@@ -1,0 +1,91 @@
+"""From the description of a machine to QEMU's command line (pure).
+
+The same function serves `nullbox run`, the boot tests and the benchmarks, so that all of them boot one machine.
+
+Sources: qemu-system-x86_64(1); QEMU's documentation of virtio-serial, of the i6300esb watchdog and of QMP;
+Documentation/admin-guide/kernel-parameters.txt of Linux.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+BINARY = "qemu-system-x86_64"
+GATEWAY_PORT = "nullbox.gateway.0"
+"""Name of the virtio-serial port that leads to the gateway: `/dev/virtio-ports/` of the machine has it."""
+
+KERNEL_ARGUMENTS = (
+    "root=/dev/vda",
+    "ro",
+    "rootfstype=squashfs",
+    "init=/sbin/init",
+    "console=ttyS0",
+    "panic=-1",
+    "random.trust_cpu=on",
+)
+"""Boots the image without initramfs; a panic restarts the machine at once, which `-no-reboot` turns into an end."""
+
+KVM = ("-accel", "kvm", "-cpu", "host")
+TCG = ("-accel", "tcg,thread=multi", "-cpu", "max")
+"""Software emulation. `max` includes AMD's SVM, so that microVMs run inside, emulated as well."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A virtual machine that runs NullBox.
+
+    kernel, root: the bzImage and the SquashFS file. kvm: hardware virtualization, or else emulation.
+    cpus: virtual processors. memory_mib: in MiB. console: file that gets what the serial console prints.
+    gateway: Unix socket that QEMU listens on, for one client: the machine's port `nullbox.gateway.0`.
+    qmp: Unix socket of QEMU's own control protocol. state: raw disk image for what is to last; may be absent.
+    watchdog: an i6300esb that resets the machine. network: a network card behind QEMU's user networking,
+    `restrict=on`: it leads nowhere. append: more kernel arguments, after ours.
+    """
+
+    kernel: Path
+    root: Path
+    console: Path
+    gateway: Path
+    kvm: bool = False
+    cpus: int = 2
+    memory_mib: int = 2048
+    qmp: Path | None = None
+    state: Path | None = None
+    watchdog: bool = False
+    network: bool = False
+    append: tuple[str, ...] = ()
+    binary: str = BINARY
+
+
+def _value(path: Path) -> str:
+    """A path as the value of a QEMU option, in which a comma must be doubled."""
+    return str(path).replace(",", ",,")
+
+
+def argv(machine: Machine) -> list[str]:
+    """The command line that runs the machine in the foreground."""
+    command = [machine.binary, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    command += ["-name", "nullbox", "-machine", "q35", *(KVM if machine.kvm else TCG)]
+    command += ["-smp", str(machine.cpus), "-m", f"{machine.memory_mib}M"]
+    command += ["-kernel", str(machine.kernel), "-append", " ".join((*KERNEL_ARGUMENTS, *machine.append))]
+    command += _disk("root", machine.root, read_only=True)
+    if machine.state:
+        command += _disk("state", machine.state, read_only=False)
+    command += ["-chardev", f"file,id=console,path={_value(machine.console)}", "-serial", "chardev:console"]
+    command += ["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
+    command += ["-chardev", f"socket,id=gateway,path={_value(machine.gateway)},server=on,wait=off"]
+    command += ["-device", f"virtserialport,chardev=gateway,id=gateway,name={GATEWAY_PORT}"]
+    if machine.qmp:
+        command += ["-chardev", f"socket,id=qmp,path={_value(machine.qmp)},server=on,wait=off"]
+        command += ["-mon", "chardev=qmp,mode=control"]
+    if machine.watchdog:
+        command += ["-device", "i6300esb", "-action", "watchdog=reset"]
+    if machine.network:
+        command += ["-netdev", "user,id=uplink,restrict=on", "-device", "virtio-net-pci,netdev=uplink"]
+    return command
+
+
+def _disk(name: str, path: Path, *, read_only: bool) -> list[str]:
+    options = f"file={_value(path)},format=raw,if=none,id={name}" + (",readonly=on" if read_only else "")
+    return ["-drive", options, "-device", f"virtio-blk-pci,drive={name},serial={name}"]
