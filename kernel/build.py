@@ -159,6 +159,7 @@ def compile_into(
         progress.begin("unpacking the source", time.monotonic())
         tree = origin.unpack(deb, Path(folder))
         log = entry.parent / f"{entry.name}.log"
+        log.unlink(missing_ok=True)
         make = ["make", *tools.arguments, f"--directory={tree}"]
         environment = {**os.environ, **REPRODUCIBLE}
         for inherited in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KCFLAGS", "ARCH", "CROSS_COMPILE"):

@@ -26,7 +26,6 @@ LEFT_OUT = (
     "drivers/gpu/drm/amd/include",
     "tools/testing",
     "tools/perf",
-    "sound/soc",
 )
 
 Say = Callable[[str], None]
