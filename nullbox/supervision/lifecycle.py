@@ -146,7 +146,7 @@ def end(state: State, child: Child, reason: ExitReason, now: float, out: list[Ac
             child.spec.id,
             {
                 "incarnation": child.incarnation,
-                "kind": child.last_exit.kind,
+                "reason": child.last_exit.kind,
                 "detail": child.last_exit.detail,
                 "code": child.last_exit.code,
                 "intent": child.intent.value if child.intent else None,

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from nullbox.protocols.errors import ErrorCode, NullBoxError
+
 CAPACITY = 2000
+MAX_LIMIT = 2000
 
 
 class EventLog:
@@ -44,3 +47,15 @@ class EventLog:
         first = max(seq + 1, oldest)
         found = list(islice(self.events, first - oldest, first - oldest + limit))
         return {"events": found, "last_seq": self.last_seq, "lost": max(0, min(oldest, self.last_seq + 1) - seq - 1)}
+
+    def query(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """`since`, for parameters from outside.
+
+        Raises:
+            NullBoxError: `invalid`.
+        """
+        since, limit = params.get("since", 0), params.get("limit", 500)
+        for name, value in (("since", since), ("limit", limit)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise NullBoxError(ErrorCode.INVALID, f"{name} is {value!r}; allowed: a whole number from 0")
+        return self.since(since, min(limit, MAX_LIMIT))

@@ -37,11 +37,12 @@ from nullbox.protocols.messages import (
 from nullbox.supervision import events as ev
 from nullbox.supervision import snapshot
 from nullbox.supervision.decide import decide
-from nullbox.supervision.intensity import Intensity
+from nullbox.supervision.gather import PATIENCE, Gathering
+from nullbox.supervision.handles import Handles
 from nullbox.supervision.record import EventLog
-from nullbox.supervision.spec import ALL_PEERS, AutoShutdown, Strategy
-from nullbox.supervision.state import ChildState, State, new_state
-from nullbox.supervision.tree import resolve, spec_from_plain
+from nullbox.supervision.spec import ChildType
+from nullbox.supervision.state import ChildState, State
+from nullbox.supervision.tree import resolve, state_from_config
 
 LOUD = frozenset({"killed", "limit", "escalation", "refused"})
 """Kinds of events that are also written to the log."""
@@ -52,8 +53,7 @@ log = logging.getLogger("nullbox.supervision")
 class Supervisor(BaseActor):
     """Keeps children alive as its state says.
 
-    config: `children` (specs as `tree.spec_to_plain` makes them), `strategy`, `max_restarts`, `period`,
-    `auto_shutdown`, `path` (of its parent in the tree); all optional. Subclasses may override `make_state`.
+    config: see `tree.state_from_config`; and `path`, its parent's in the tree. Subclasses may override `make_state`.
     """
 
     _begun = False
@@ -65,8 +65,8 @@ class Supervisor(BaseActor):
         self._queue: deque[ev.Event] = deque()
         self._busy = False
         self._announced = False
-        self._addresses: dict[str, Address] = {}
-        self._children: dict[Address, tuple[str, int]] = {}
+        self._handles = Handles()
+        self._gatherings: dict[int, Gathering] = {}
         self._timers: dict[tuple[str, ev.TimerKind], Timer] = {}
         self._requests: dict[int, tuple[Address, int]] = {}
         self._last_request = 0
@@ -78,15 +78,7 @@ class Supervisor(BaseActor):
 
     def make_state(self, start: Start) -> State:
         """The state to begin with. Raises NullBoxError when the specs are wrong."""
-        config = start.config
-        return new_state(
-            start.child_id,
-            [spec_from_plain(plain) for plain in config.get("children", [])],
-            strategy=Strategy(config.get("strategy", Strategy.ONE_FOR_ONE)),
-            intensity=Intensity(config.get("max_restarts", 5), config.get("period", 60.0)),
-            auto_shutdown=AutoShutdown(config.get("auto_shutdown", AutoShutdown.NEVER)),
-            seed=os.getpid(),
-        )
+        return state_from_config(start.child_id, start.config, seed=os.getpid())
 
     def now(self) -> float:
         return time.monotonic()
@@ -124,8 +116,7 @@ class Supervisor(BaseActor):
             reason = ExitReason("failed", f"cannot start {spec.start}: {type(error).__name__}: {error}")
             self._queue.append(ev.ChildExited(action.child, action.incarnation, reason))
             return
-        self._addresses[action.child] = address
-        self._children[address] = (action.child, action.incarnation)
+        self._handles.add(action.child, action.incarnation, address)
         self.tell(
             address,
             Start(
@@ -137,25 +128,18 @@ class Supervisor(BaseActor):
         )
         self._queue.append(ev.ChildSpawned(action.child, action.incarnation, self.pid_of(address)))
 
-    def _address(self, child: str, incarnation: int) -> Address | None:
-        """Where that incarnation is, if it is the one we know."""
-        address = self._addresses.get(child)
-        if address is None or self._children.get(address) != (child, incarnation):
-            return None
-        return address
-
     def _send_stop(self, action: ev.SendStop) -> None:
-        address = self._address(action.child, action.incarnation)
+        address = self._handles.get(action.child, action.incarnation)
         if address is not None:
             self.tell(address, Stop(action.reason.value))
 
     def _kill(self, action: ev.Kill) -> None:
-        address = self._address(action.child, action.incarnation)
+        address = self._handles.get(action.child, action.incarnation)
         if address is not None:
             self.kill(address)
 
     def _send_ping(self, action: ev.SendPing) -> None:
-        address = self._address(action.child, action.incarnation)
+        address = self._handles.get(action.child, action.incarnation)
         if address is not None:
             self.tell(address, Ping(action.seq))
 
@@ -168,21 +152,11 @@ class Supervisor(BaseActor):
         self._timers[key] = self.after(action.delay, lambda: self.apply(fired))
 
     def _peers_changed(self, action: ev.PeersChanged) -> None:
-        for name, child in self.state.children.items():
-            if name != action.child and child.alive and knows(child.spec, action.child):
-                address = self._addresses.get(name)
-                if address is not None:
-                    self.tell(address, Peers(self._peers_of(name)))
+        for name in self._handles.those_who_know(self.state, action.child):
+            self.tell(self._handles.addresses[name], Peers(self._peers_of(name)))
 
     def _peers_of(self, child: str) -> dict[str, Address]:
-        """The addresses that a child is given: this supervisor's own and its peers' that are ready."""
-        spec = self.state.children[child].spec
-        known = {
-            name: self._addresses[name]
-            for name, other in self.state.children.items()
-            if other.state is ChildState.RUNNING and name != child and knows(spec, name)
-        }
-        return {**known, self.child_id: self.address}
+        return {**self._handles.peers_of(self.state, child), self.child_id: self.address}
 
     def _emit(self, action: ev.Emit) -> None:
         self.note(action.kind, action.child, action.detail)
@@ -203,9 +177,6 @@ class Supervisor(BaseActor):
         self.tell(sender, Failure(request_id, action.code.value, action.message))
 
     def _forget(self, action: ev.Forget) -> None:
-        address = self._addresses.pop(action.child, None)
-        if address is not None:
-            self._children.pop(address, None)
         for key in [key for key in self._timers if key[0] == action.child]:
             self._timers.pop(key).cancel()
 
@@ -218,30 +189,27 @@ class Supervisor(BaseActor):
     # --- notices and messages
 
     def child_exited(self, address: Address, reason: ExitReason) -> None:
-        known = self._children.pop(address, None)
+        known = self._handles.drop(address)
         if known is not None:
-            child, incarnation = known
-            if self._addresses.get(child) == address:
-                del self._addresses[child]
-            self.apply(ev.ChildExited(child, incarnation, reason))
+            self.apply(ev.ChildExited(*known, reason))
 
     def on_ready(self, message: Ready, sender: Address) -> None:
-        known = self._children.get(sender)
+        known = self._handles.who(sender)
         if known is not None:
             self.apply(ev.ChildReady(*known))
 
     def on_phase(self, message: Phase, sender: Address) -> None:
-        known = self._children.get(sender)
+        known = self._handles.who(sender)
         if known is not None:
             self.apply(ev.ChildPhase(*known, message.phase, dict(message.detail)))
 
     def on_pong(self, message: Pong, sender: Address) -> None:
-        known = self._children.get(sender)
+        known = self._handles.who(sender)
         if known is not None:
             self.apply(ev.HeartbeatAnswered(*known, message.seq))
 
     def child_crashed(self, address: Address, report: CrashReport) -> None:
-        child, incarnation = self._children.get(address, (report.child_id, report.incarnation))
+        child, incarnation = self._handles.who(address) or (report.child_id, report.incarnation)
         self.note(
             "crash",
             child,
@@ -262,7 +230,30 @@ class Supervisor(BaseActor):
 
     def on_tree_query(self, message: TreeQuery, sender: Address) -> None:
         nodes = snapshot.tree(self.state, self.now(), pid=os.getpid(), incarnation=self.incarnation, since=self._since)
-        self.tell(sender, Reply(message.request_id, nodes))
+        below = {
+            self._handles.addresses[name]: name
+            for name, child in self.state.children.items()
+            if child.spec.type is ChildType.SUPERVISOR and name in self._handles.addresses
+        }
+        self._last_request += 1
+        question = self._last_request
+        self._gatherings[question] = Gathering(sender, message.request_id, nodes, below)
+        if below:
+            for address in below:
+                self.tell(address, TreeQuery(question))
+            self.after(PATIENCE, lambda: self._gathered(question))
+        else:
+            self._gathered(question)
+
+    def on_reply(self, message: Reply, sender: Address) -> None:
+        gathering = self._gatherings.get(message.request_id)
+        if gathering is not None and gathering.take(sender, message.value):
+            self._gathered(message.request_id)
+
+    def _gathered(self, question: int) -> None:
+        gathering = self._gatherings.pop(question, None)
+        if gathering is not None:
+            self.tell(gathering.asker, Reply(gathering.request_id, gathering.result()))
 
     def on_child_command(self, message: ChildCommand, sender: Address) -> None:
         if message.verb == "remove":
@@ -285,22 +276,13 @@ class Supervisor(BaseActor):
         if verb == "health":
             return {"healthy": snapshot.healthy(self.state), "phase": self.state.phase.value}
         if verb == "events":
-            since, limit = params.get("since", 0), params.get("limit", 500)
-            for name, value in (("since", since), ("limit", limit)):
-                if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                    raise NullBoxError(ErrorCode.INVALID, f"{name} is {value!r}; allowed: a whole number from 0")
-            return self.record.since(since, min(limit, 2000))
+            return self.record.query(params)
         raise NullBoxError(ErrorCode.INVALID, f"{verb!r} is not known here; allowed: events, health")
 
     def _request(self, sender: Address, request_id: int) -> int:
         self._last_request += 1
         self._requests[self._last_request] = (sender, request_id)
         return self._last_request
-
-
-def knows(spec: Any, name: str) -> bool:
-    """Whether a child of this spec is given the address of that sibling."""
-    return name in spec.depends_on or name in spec.peers or ALL_PEERS in spec.peers
 
 
 PERFORMERS: Mapping[type[Any], Callable[[Supervisor, Any], None]] = MappingProxyType(

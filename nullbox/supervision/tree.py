@@ -15,8 +15,19 @@ from typing import Any
 
 from nullbox.protocols.layout import Layout
 from nullbox.supervision.backoff import Backoff
+from nullbox.supervision.intensity import Intensity
 from nullbox.supervision.settings import ServiceSettings, Settings
-from nullbox.supervision.spec import ALL_PEERS, ChildSpec, ChildType, Heartbeat, OnLimit, Restart
+from nullbox.supervision.spec import (
+    ALL_PEERS,
+    AutoShutdown,
+    ChildSpec,
+    ChildType,
+    Heartbeat,
+    OnLimit,
+    Restart,
+    Strategy,
+)
+from nullbox.supervision.state import State, new_state
 
 ROOT = "nulld"
 CAGE_PREFIX = "cage:"
@@ -155,3 +166,20 @@ def spec_from_plain(plain: Mapping[str, Any]) -> ChildSpec:
     if fields.get("heartbeat") is not None:
         fields["heartbeat"] = Heartbeat(**fields["heartbeat"])
     return ChildSpec(**fields)
+
+
+def state_from_config(name: str, config: Mapping[str, Any], seed: int) -> State:
+    """What a supervisor begins with, from its `Start.config`: `children` (plain specs), `strategy`,
+    `max_restarts`, `period` (seconds), `auto_shutdown`; all optional.
+
+    Raises:
+        NullBoxError: `invalid`: the children are not sound.
+    """
+    return new_state(
+        name,
+        [spec_from_plain(plain) for plain in config.get("children", [])],
+        strategy=Strategy(config.get("strategy", Strategy.ONE_FOR_ONE)),
+        intensity=Intensity(config.get("max_restarts", 5), config.get("period", 60.0)),
+        auto_shutdown=AutoShutdown(config.get("auto_shutdown", AutoShutdown.NEVER)),
+        seed=seed,
+    )

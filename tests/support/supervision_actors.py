@@ -6,7 +6,7 @@ import os
 import time
 
 from nullbox.actors.base import BaseActor
-from nullbox.protocols.messages import Address, ExitReason, Query, Reply, Start, Stop
+from nullbox.protocols.messages import Address, ExitReason, PowerCommand, Query, Reply, Start, Stop
 
 
 class Worker(BaseActor):
@@ -18,6 +18,9 @@ class Worker(BaseActor):
             raise RuntimeError("as configured")
         if behaviour != "silent":
             self.ready()
+        power = os.environ.get("SUPERVISION_TEST_POWER")
+        if power and self.child_id == "gateway":
+            self.tell(self.peers["nulld"], PowerCommand(1, power))
 
     def stopping(self, stop: Stop) -> None:
         if self.config.get("behaviour") != "deaf":

@@ -61,9 +61,7 @@ class Tree:
 
     def all_running(self, *names: str) -> dict[str, dict[str, Any]]:
         return self.until(
-            lambda nodes: all(
-                node["state"] == "running" for name, node in nodes.items() if not names or name in names
-            ),
+            lambda nodes: all(node["state"] == "running" for name, node in nodes.items() if not names or name in names),
             "a running tree",
         )
 

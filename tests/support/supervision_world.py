@@ -135,7 +135,8 @@ class World:
                 books.attempts = 0
         self.send(ev.UserCommand(name, verb, self.requests))
         if accepted and verb == "stop" and process is not None and process.alive:
-            if not (process.stop_asked or process.killed):
+            asked = process.stop_asked or process.killed
+            if not asked:
                 raise self.violation(f"stop of {name} was taken but nothing asks it to stop")
 
     def add(self, spec: ChildSpec) -> None:
@@ -310,7 +311,7 @@ class World:
         if self.pending:
             raise self.violation(f"never answered: {self.pending}")
 
-    def expectation(self, event: ev.Event):  # noqa: ANN201 - a checker of actions, or None
+    def expectation(self, event: ev.Event):
         """What must follow, where one child's own end is all that happens."""
         if not isinstance(event, ev.ChildExited) or self.state.phase is not SupervisorPhase.RUNNING:
             return None
@@ -324,7 +325,7 @@ class World:
         kind = "timeout" if process.condemned else event.reason.kind
         return self.expected_end(child, kind, process)
 
-    def expected_end(self, child: Child, kind: str, process: Process):  # noqa: ANN201
+    def expected_end(self, child: Child, kind: str, process: Process):
         spec, books, limit = child.spec, self.books[child.spec.id], self.state.intensity
         name, now = spec.id, self.now
         again = {
@@ -371,9 +372,8 @@ class World:
                 entries[-1] = (now, waits[0])
             elif waits:
                 raise self.violation(f"{name} has no backoff and waits {waits}")
-            elif not child.alive and not child.waiting and child.state is not ChildState.STARTING:
-                if self.state.strategy not in (Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE):
-                    raise self.violation(f"{name} is not restarted but {child.state}")
+            elif child.state is not ChildState.STARTING or not (child.alive or child.waiting):
+                raise self.violation(f"{name} is not restarted but {child.state}")
 
         return comes_back
 

@@ -205,9 +205,11 @@ def test_a_temporary_child_is_not_restarted_but_a_killed_keeper_is() -> None:
         tree.kill("once")
         tree.kill("keeper")
         nodes = tree.until(
-            lambda n: n["once"]["state"] == "stopped"
-            and n["keeper"]["incarnation"] == 2
-            and n["keeper"]["state"] == "running"
+            lambda n: (
+                n["once"]["state"] == "stopped"
+                and n["keeper"]["incarnation"] == 2
+                and n["keeper"]["state"] == "running"
+            )
         )
         assert nodes["once"]["incarnation"] == 1
         tree.tell_child("keeper", "exit", kind="failed", code=3)

@@ -1,0 +1,22 @@
+"""Runs `nulld` with harmless children in place of the services: `python supervision_nulld.py RUN STATE SYSTEM`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from types import MappingProxyType
+
+from nullbox.supervision import nulld, tree
+
+WORKER = "supervision_actors.Worker"
+
+
+def main() -> None:
+    tree.SERVICES = MappingProxyType({n: replace(s, start=WORKER) for n, s in tree.SERVICES.items()})
+    tree.CAGE_ACTOR = WORKER
+    run, state, system = sys.argv[1:]
+    nulld.main(["--run", run, "--state", state, "--system", system])
+
+
+if __name__ == "__main__":
+    main()
