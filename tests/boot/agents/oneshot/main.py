@@ -1,0 +1,1 @@
+print("oneshot: done", flush=True)
