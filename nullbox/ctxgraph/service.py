@@ -1,0 +1,215 @@
+"""ctxgraph as a service with its own thread and loop. Effects: sockets, files, one thread.
+
+    service = CtxgraphService()
+    service.start(layout)
+    path = service.open_channel("pulse", read=["pulse."], write=["pulse."])
+
+All methods may be called from any thread and block until they are done. What channels are open is written beside
+their sockets, so a service that starts again serves running VMs under the same rights, before anyone asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nullbox.ctxgraph.access import HOST_AGENT, host_rights, rights
+from nullbox.ctxgraph.quota import Limits
+from nullbox.ctxgraph.server import CtxServer
+from nullbox.ctxgraph.store import Store, default_limits
+from nullbox.protocols.errors import ErrorCode, NullBoxError
+from nullbox.protocols.layout import Layout
+from nullbox.rpc.call import Call
+from nullbox.rpc.limits import Limits as ConnectionLimits
+from nullbox.rpc.server import LineServer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may be kept from the interpreter: a commit's end must not wait for 5 ms of the loop's work."""
+
+SLOW_METHODS = frozenset({"verify", "export", "import", "search"})
+
+_CONNECTIONS = ConnectionLimits(connections=512, connections_per_uid=256, idle=None)
+
+
+class CtxgraphService:
+    """See the module. One service per process."""
+
+    def __init__(self) -> None:
+        self._layout: Layout
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread | None = None
+        self._server: CtxServer
+        self._lines: LineServer
+        self._open: dict[str, Path] = {}
+
+    def start(
+        self,
+        layout: Layout,
+        *,
+        limits: Callable[[str], Limits | None] = default_limits,
+        timeout: float = 60.0,
+    ) -> None:
+        """Open the store and serve the host's socket and every remembered channel.
+
+        Raises:
+            NullBoxError: `unavailable`, the store cannot be opened; nothing is left running.
+        """
+        if self._thread is not None:
+            raise NullBoxError(ErrorCode.WRONG_STATE, "the service runs already; stop it first")
+        self._layout = layout
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
+        ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, args=(ready,), name="ctxgraph", daemon=True)
+        self._thread.start()
+        ready.wait(timeout)
+        try:
+            self._call(self._start(limits), timeout)
+        except BaseException:
+            self._end_thread()
+            raise
+
+    def open_channel(self, agent: str, read: list[str], write: list[str]) -> Path:
+        """Serve `agent` on a socket of its own, under these key prefixes; the socket's path.
+
+        Again for an open channel: the rights are replaced, connections stay.
+
+        Raises:
+            NullBoxError: `invalid`, a prefix or the name is malformed.
+        """
+        return self._call(self._open_channel(agent, read, write))
+
+    def close_channel(self, agent: str) -> None:
+        """Stop serving the agent: its connections end, its socket goes. Its entries stay. No-op if not open."""
+        self._call(self._close_channel(agent))
+
+    def channels(self) -> list[str]:
+        """The agents that are served now."""
+        return sorted(self._open)
+
+    def health(self, timeout: float = 5.0) -> dict[str, Any]:
+        """Prove that the loop, the writer's thread and a reader answer.
+
+        Raises:
+            NullBoxError: `unavailable`: the store failed (reopen it: start again); `timeout`: something hangs.
+        """
+        return self._call(self._health(), timeout)
+
+    def stop(self, timeout: float = 15.0) -> None:
+        """Finish queued writes, close everything. Remembered channels stay remembered. No-op when not running."""
+        if self._thread is None:
+            return
+        try:
+            self._call(self._stop(), timeout)
+        finally:
+            self._end_thread()
+
+    # --- in the loop ----------------------------------------------------------------------------------------
+
+    async def _start(self, limits: Callable[[str], Limits | None]) -> None:
+        layout = self._layout
+        for folder in (layout.ctx_sockets, layout.ctx_host_socket.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+        store = Store(layout.ctx_store, limits=limits)
+        self._server = CtxServer(store, limits=limits)
+        self._lines = LineServer(self._server.handle, limits=_CONNECTIONS, deadline=_deadline)
+        self._server.grant(HOST_AGENT, host_rights())
+        await self._lines.listen(layout.ctx_host_socket, mode=0o600, channel=HOST_AGENT)
+        for record in sorted(layout.ctx_sockets.glob("*.json")):
+            await self._reopen(record)
+
+    async def _reopen(self, record: Path) -> None:
+        try:
+            data = json.loads(record.read_text())
+            await self._open_channel(str(data["agent"]), list(data["read"]), list(data["write"]))
+        except (OSError, ValueError, KeyError, TypeError, NullBoxError) as error:
+            # The cage asks again for its channel; better none than one with guessed rights.
+            log.warning("channel record %s is unusable and was dropped: %s", record.name, error)
+            record.unlink(missing_ok=True)
+
+    async def _open_channel(self, agent: str, read: list[str], write: list[str]) -> Path:
+        granted = rights(agent, read, write)
+        path = self._layout.ctx_socket(agent)
+        if path.parent != self._layout.ctx_sockets or agent == HOST_AGENT:
+            raise NullBoxError(ErrorCode.INVALID, f"{agent!r} is no agent's name")
+        record = self._layout.ctx_sockets / f"{agent}.json"
+        partial = record.with_suffix(".new")
+        partial.write_text(json.dumps({"agent": agent, "read": list(granted.read), "write": list(granted.write)}))
+        partial.replace(record)
+        self._server.grant(agent, granted)
+        if agent not in self._open:
+            await self._lines.listen(path, mode=0o600, channel=agent)
+            self._open[agent] = path
+        return path
+
+    async def _close_channel(self, agent: str) -> None:
+        path = self._open.pop(agent, None)
+        if path is None:
+            return
+        (self._layout.ctx_sockets / f"{agent}.json").unlink(missing_ok=True)
+        await self._lines.unlisten(path)
+        self._lines.disconnect(agent)
+        self._server.revoke(agent)
+
+    async def _health(self) -> dict[str, Any]:
+        failed = self._server.store.failed
+        if failed is not None:
+            raise failed
+        size, root, _ = await self._server.with_reader(lambda reader: reader.state())
+        written = await self._server.in_writer(lambda store: store.size)
+        return {
+            "size": size,
+            "root": root.hex(),
+            "behind": written - size,
+            "connections": self._lines.connections,
+            "channels": self.channels(),
+        }
+
+    async def _stop(self) -> None:
+        await self._lines.close()
+        self._open.clear()
+        await self._server.close()
+
+    # --- thread ---------------------------------------------------------------------------------------------
+
+    def _run(self, ready: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.call_soon(ready.set)
+        self._loop.run_forever()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def _call(self, work: Coroutine[Any, Any, T], timeout: float = 10.0) -> T:
+        if self._thread is None or not self._thread.is_alive():
+            work.close()
+            raise NullBoxError(ErrorCode.UNAVAILABLE, "the service does not run; start it first")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout)
+        except TimeoutError:
+            future.cancel()
+            raise NullBoxError(ErrorCode.TIMEOUT, f"ctxgraph did not answer within {timeout:g} s") from None
+
+    def _end_thread(self) -> None:
+        if self._thread is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5.0)
+            self._thread = None
+
+
+def _deadline(call: Call) -> float:
+    return 600.0 if call.method in SLOW_METHODS else 10.0

@@ -1,0 +1,306 @@
+"""The store's one writer: SQLite in WAL mode, one transaction per group. Effects: the database file and its lock.
+
+A group is durable when `apply` returns (`synchronous=FULL`: the WAL is synced before a commit returns,
+https://sqlite.org/pragma.html#pragma_synchronous). Not thread-safe: one thread at a time uses a Store.
+"""
+
+# ruff: noqa: S608 - statements are put together from fixed texts and marks; every value is bound
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nullbox.ctxgraph import faults, schema
+from nullbox.ctxgraph.access import HOST_AGENT
+from nullbox.ctxgraph.batch import Ack, Changes, Expire, Head, Op, Stored, decide
+from nullbox.ctxgraph.entry import Kind
+from nullbox.ctxgraph.merkle import Frontier, peaks
+from nullbox.ctxgraph.quota import Limits, Usage
+from nullbox.ctxgraph.tiles import tile_source
+from nullbox.protocols.errors import ErrorCode, NullBoxError
+
+GROUP = 64
+"""Most operations of one transaction."""
+CACHE_KIB = 8192
+
+Outcome = Ack | NullBoxError
+
+
+def default_limits(agent_id: str) -> Limits | None:
+    """Agents get the default quota, the operator none."""
+    return None if agent_id == HOST_AGENT else Limits()
+
+
+class Store:
+    """An open store, locked against a second writer.
+
+    Raises (constructor):
+        NullBoxError: `unavailable`: locked by another process, damaged, of another program or a newer version.
+        OSError: the folder cannot be made or the lock file not opened.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+        limits: Callable[[str], Limits | None] = default_limits,
+    ) -> None:
+        self.path = path
+        self.failed: NullBoxError | None = None
+        self._clock_ns = clock_ns
+        self._limits = limits
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(path.with_name(path.name + ".lock"))
+        try:
+            self._connection = _connect(path)
+            self._load()
+        except sqlite3.Error as error:
+            os.close(self._lock)
+            raise faults.explain(error) from error
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    # --- state ----------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        schema.prepare(self._connection)
+        execute = self._connection.execute
+        size, root = execute("SELECT size, root FROM state").fetchone()
+        last = execute("SELECT seq, ts_ns FROM log ORDER BY seq DESC LIMIT 1").fetchone() or (0, 0)
+        if last[0] != size:
+            message = f"the log ends at {last[0]}, the tree at {size}: the store is damaged; restore a copy"
+            raise NullBoxError(ErrorCode.UNAVAILABLE, message)
+        self._frontier = Frontier(size, peaks(tile_source(self._connection), size))
+        if self._frontier.root() != root:
+            message = "the log's last records do not match the tree's root: the store is damaged. Restore a copy"
+            raise NullBoxError(ErrorCode.UNAVAILABLE, message)
+        self._last_ns = last[1]
+        rows = execute("SELECT agent_id, entries, bytes FROM usage")
+        self._usage = {agent: Usage(entries, size) for agent, entries, size in rows}
+        self.searchable: int = execute("SELECT searchable FROM state").fetchone()[0]
+
+    @property
+    def size(self) -> int:
+        """Records in the log; also the `seq` of the last one."""
+        return self._frontier.size
+
+    def root(self) -> bytes:
+        return self._frontier.root()
+
+    def usage(self, agent_id: str) -> Usage:
+        return self._usage.get(agent_id, Usage())
+
+    # --- writing --------------------------------------------------------------------------------------------
+
+    def apply(self, ops: Sequence[Op]) -> list[Outcome]:
+        """Do the operations in order, as one durable transaction. One outcome each; never raises for the world.
+
+        When the transaction fails, nothing of it is there; the operations are then tried one by one, so that one
+        that does not fit on the disk does not take its neighbours with it.
+        """
+        if self.failed is not None:
+            return [self.failed] * len(ops)
+        try:
+            return self._apply(list(ops))
+        except sqlite3.Error as error:
+            explained = faults.explain(error)
+            if faults.is_fatal(error):
+                self.failed = explained
+                return [explained] * len(ops)
+            if len(ops) == 1:
+                return [explained]
+        return [outcome for op in ops for outcome in self.apply([op])]
+
+    def _apply(self, ops: list[Op]) -> list[Outcome]:
+        now_ns = max(self._clock_ns(), self._last_ns)
+        changes, outcomes = decide(ops, self._lookup(), self._frontier, now_ns, self._usage, self._limits)
+        if not changes.log and not changes.ttl_done:
+            return outcomes
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            self._insert(changes)
+            execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+        changes.frontier.tiles.clear()
+        self._frontier = changes.frontier
+        self._last_ns = now_ns
+        self._usage.update(changes.usage)
+        if changes.payload:
+            # Otherwise the old text would stay readable in the WAL file.
+            execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return outcomes
+
+    def _insert(self, changes: Changes) -> None:
+        insert = self._insert_rows
+        insert("INSERT INTO objects (seq, hash, value)", changes.objects)
+        insert("INSERT INTO log (seq, ts_ns, kind, agent_id, key, object, expires_ns)", changes.log)
+        insert("INSERT INTO edges (child, parent)", changes.edges)
+        insert("INSERT INTO ttl (expires_ns, seq)", changes.ttl)
+        insert("INSERT INTO tiles (level, number, hash)", changes.frontier.tiles)
+        insert(
+            "INSERT OR REPLACE INTO usage (agent_id, entries, bytes)",
+            [(agent, usage.entries, usage.size) for agent, usage in changes.usage.items()],
+        )
+        for row in changes.ttl_done:
+            self._connection.execute("DELETE FROM ttl WHERE expires_ns = ? AND seq = ?", row)
+        for seq, text in changes.payload.items():
+            self._replace_payload(seq, text)
+        head = (changes.frontier.size, changes.frontier.root())
+        self._connection.execute("UPDATE state SET size = ?, root = ?", head)
+
+    def _insert_rows(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Many rows by one statement: each step of SQLite gives up the interpreter's lock, and getting it back from
+        a busy event loop costs more than the insertion."""
+        for start in range(0, len(rows), GROUP):
+            part = rows[start : start + GROUP]
+            sql = _with_rows(statement, len(part[0]), len(part))
+            self._connection.execute(sql, [value for row in part for value in row])
+
+    def _replace_payload(self, seq: int, text: str | None) -> None:
+        execute = self._connection.execute
+        if seq <= self.searchable:
+            (old,) = execute("SELECT value FROM objects WHERE seq = ?", (seq,)).fetchone()
+            if old is not None:
+                execute("INSERT INTO search (search, rowid, value) VALUES ('delete', ?, ?)", (seq, old))
+                # Deleting marks the words as gone; only a merge takes them out of the file.
+                execute("INSERT INTO search (search) VALUES ('optimize')")
+            if text is not None:
+                execute("INSERT INTO search (rowid, value) VALUES (?, ?)", (seq, text))
+        execute("UPDATE objects SET value = ? WHERE seq = ?", (text, seq))
+
+    # --- what goes on behind the writes ---------------------------------------------------------------------
+
+    def due(self, limit: int = GROUP) -> list[Expire]:
+        """Writes whose time is over and is not recorded yet, oldest first."""
+        rows = self._connection.execute(
+            "SELECT t.seq, l.key, t.expires_ns FROM ttl t JOIN log l ON l.seq = t.seq"
+            " WHERE t.expires_ns <= ? ORDER BY t.expires_ns LIMIT ?",
+            (max(self._clock_ns(), self._last_ns), limit),
+        )
+        return [Expire(*row) for row in rows]
+
+    def next_expiry_ns(self) -> int | None:
+        """When the next write ends by itself, or None."""
+        row = self._connection.execute("SELECT min(expires_ns) FROM ttl").fetchone()
+        return None if row is None else row[0]
+
+    def index(self, limit: int) -> int:
+        """Put up to `limit` more records into the full-text index; returns how many are still missing."""
+        if self.failed is not None:
+            return 0
+        upto = min(self.size, self.searchable + limit)
+        if upto > self.searchable:
+            execute = self._connection.execute
+            try:
+                execute("BEGIN IMMEDIATE")
+                execute(
+                    "INSERT INTO search (rowid, value) SELECT seq, value FROM objects"
+                    " WHERE seq > ? AND seq <= ? AND value IS NOT NULL",
+                    (self.searchable, upto),
+                )
+                execute("UPDATE state SET searchable = ?", (upto,))
+                execute("COMMIT")
+                self.searchable = upto
+            except sqlite3.Error as error:
+                if self._connection.in_transaction:
+                    execute("ROLLBACK")
+                if faults.is_fatal(error):
+                    self.failed = faults.explain(error)
+                raise faults.explain(error) from error
+        return self.size - self.searchable
+
+    def close(self) -> None:
+        """Checkpoint and close. Safe to call twice."""
+        if self._lock >= 0:
+            self._connection.close()
+            os.close(self._lock)
+            self._lock = -1
+
+    def _lookup(self) -> _SqlLookup:
+        return _SqlLookup(self._connection)
+
+
+class _SqlLookup:
+    """`batch.Lookup` on the tables."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._execute = connection.execute
+
+    def existing(self, hashes: list[bytes]) -> Mapping[bytes, tuple[int, bool]]:
+        if not hashes:
+            return {}
+        marks = ",".join("?" * len(hashes))
+        sql = f"SELECT hash, seq, value IS NULL FROM objects WHERE hash IN ({marks})"
+        return {found: (seq, bool(erased)) for found, seq, erased in self._execute(sql, hashes)}
+
+    def head(self, key: str, now_ns: int) -> Head | None:
+        row = self._execute(
+            "SELECT o.hash, l.object, l.seq, l.agent_id, l.kind, l.expires_ns FROM log l"
+            " JOIN objects o ON o.seq = l.object WHERE l.key = ? AND l.kind <> ? ORDER BY l.seq DESC LIMIT 1",
+            (key, int(Kind.ERASE)),
+        ).fetchone()
+        if row is None or row[4] != Kind.WRITE or 0 < row[5] <= now_ns:
+            return None
+        return Head(*row[:4])
+
+    def stored(self, hash: bytes) -> Stored | None:
+        row = self._execute(
+            "SELECT o.seq, l.agent_id, l.key, o.value IS NULL FROM objects o JOIN log l ON l.seq = o.seq"
+            " WHERE o.hash = ?",
+            (hash,),
+        ).fetchone()
+        return None if row is None else Stored(row[0], row[1], row[2], bool(row[3]))
+
+
+def _with_rows(statement: str, columns: int, rows: int) -> str:
+    key = (statement, columns, rows)
+    sql = _STATEMENTS.get(key)
+    if sql is None:
+        one = "(" + ",".join("?" * columns) + ")"
+        sql = _STATEMENTS[key] = f"{statement} VALUES " + ",".join([one] * rows)
+    return sql
+
+
+_STATEMENTS: dict[tuple[str, int, int], str] = {}
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=5.0
+    )
+    path.chmod(0o600)
+    pragmas: Iterable[str] = (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        f"cache_size = -{CACHE_KIB}",
+        "temp_store = MEMORY",
+        "secure_delete = ON",
+        "journal_size_limit = 16777216",
+    )
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _lock(path: Path) -> int:
+    """Hold an advisory lock (flock(2)) for as long as the store is open; the kernel drops it with the process."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        message = f"another process has {path.name.removesuffix('.lock')} open; only one may write to it"
+        raise NullBoxError(ErrorCode.UNAVAILABLE, message) from None
+    return fd

@@ -1,0 +1,133 @@
+"""Group commit: many clients' writes, one thread, few syncs. Effects: one thread, which owns the Store.
+
+While a group is being synced the next one gathers. A group is taken as soon as it is as large as the last one was
+(then every client that was waiting has come back), or full, or has waited as long as a commit takes, at most 5 ms:
+so a lone client never waits for company, and sixteen clients share a sync instead of queueing for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nullbox.ctxgraph.batch import Op
+from nullbox.ctxgraph.store import GROUP, Outcome, Store
+from nullbox.protocols.errors import ErrorCode, NullBoxError
+
+log = logging.getLogger(__name__)
+
+MAX_WAIT_S = 0.005
+MAX_PENDING = 4096
+"""Writes that may wait for the disk; more are refused, so that memory stays bounded."""
+INDEX_LAG = 1024
+"""Records that may wait for the full-text index; searching catches up by itself."""
+INDEX_STEP = 256
+TTL_LOOK_S = 0.5
+
+Done = tuple[Any, Outcome]
+Deliver = Callable[[Sequence[Done]], None]
+
+
+class GroupWriter:
+    """Feeds a Store from any thread.
+
+    deliver: called in the writer's thread once for each group, with (token, outcome) of its operations in order.
+        When it is called, all of them are durable or refused.
+    """
+
+    def __init__(self, store: Store, deliver: Deliver) -> None:
+        self.store = store
+        self._deliver = deliver
+        self._queue: deque[tuple[Op, Any]] = deque()
+        self._chores: deque[Callable[[], None]] = deque()
+        self._wake = threading.Event()
+        self._wanted = 1
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="ctxgraph-writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, op: Op, token: Any) -> None:
+        """Queue an operation; `deliver` gets the token back with its outcome.
+
+        Raises:
+            NullBoxError: `unavailable`: stopped, or too many are waiting.
+        """
+        if self._stopping or len(self._queue) >= MAX_PENDING:
+            why = "the store is closing" if self._stopping else f"{MAX_PENDING} writes wait for the disk"
+            raise NullBoxError(ErrorCode.UNAVAILABLE, f"{why}; try again later")
+        self._queue.append((op, token))
+        if len(self._queue) >= self._wanted:
+            self._wake.set()
+
+    def run(self, chore: Callable[[], None]) -> None:
+        """Have `chore` called in the writer's thread between two groups, which may use the store."""
+        self._chores.append(chore)
+        self._wake.set()
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """Finish what is queued, then end the thread; False if it did not end in time. The store stays open."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        wait = 0.0
+        size = 1
+        looked = time.monotonic()
+        while True:
+            size = self._gather(size, wait)
+            group = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+            started = time.monotonic()
+            if group:
+                outcomes = self.store.apply([op for op, _ in group])
+                self._deliver([(token, out) for (_, token), out in zip(group, outcomes, strict=True)])
+                wait = min(MAX_WAIT_S, time.monotonic() - started)
+                size = len(group)
+            while self._chores:
+                self._guarded(self._chores.popleft())
+            if started - looked >= TTL_LOOK_S or not group:
+                looked = started
+                self._guarded(self._housekeep)
+            if self._stopping and not self._queue:
+                return
+
+    def _gather(self, wanted: int, wait: float) -> int:
+        """Sleep until a group is worth taking; returns what the last group's size was, for an idle round."""
+        if not self._queue:
+            self._wanted = 1
+            if not (self._chores or self._stopping):
+                self._wake.wait(TTL_LOOK_S)
+            self._wake.clear()
+        if self._queue and len(self._queue) < wanted and not self._stopping:
+            self._wanted = wanted
+            self._wake.clear()
+            if len(self._queue) < wanted:
+                self._wake.wait(wait)
+            self._wanted = 1
+        self._wake.clear()
+        return wanted
+
+    def _housekeep(self) -> None:
+        """Record what expired; let the full-text index catch up when it is far behind."""
+        if self.store.failed is not None:
+            return
+        due = self.store.due()
+        if due:
+            outcomes = self.store.apply(due)
+            self._deliver([(None, out) for out in outcomes])
+        if self.store.size - self.store.searchable >= INDEX_LAG:
+            self.store.index(INDEX_STEP)
+
+    def _guarded(self, chore: Callable[[], None]) -> None:
+        try:
+            chore()
+        except Exception:
+            log.exception("a chore of the store failed")
