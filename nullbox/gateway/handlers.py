@@ -164,13 +164,12 @@ class Handlers:
     async def agent_logs(self, call: Call, given: Arguments) -> Any:
         await self._agent(given["name"])
         path: Path = self._layout.agent_log(given["name"])
-        if given["tail"] is not None:
-            page = await asyncio.to_thread(logs.last, path, given["tail"])
-        else:
-            page = await asyncio.to_thread(logs.page, path, given["position"])
-        if given["follow"]:
-            return call.stream(logs.follow(path, page), name=given["name"])
-        return page.plain(given["name"])
+        tail, since = given["tail"], given["since"]
+        if given["follow"] or given["whole"]:
+            source = logs.stream(path, tail=tail, since=since, follow=given["follow"])
+            return call.stream(source, name=given["name"])
+        lines = await asyncio.to_thread(logs.newest, path, tail, since)
+        return {"name": given["name"], "lines": [line.plain() for line in lines]}
 
     async def events(self, call: Call, given: Arguments) -> Any:
         if given["follow"]:

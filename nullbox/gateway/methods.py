@@ -101,12 +101,13 @@ TABLE: tuple[Method, ...] = (
     Method(
         "agent.logs",
         "An agent's console.",
-        "{name, lines: [{text}], position, gap}; with follow: a stream of {text}",
+        "{name, lines: [{ts, text}]}, the newest that fit; with follow or whole: a stream of {ts, text}",
         params=(
             AGENT,
             FOLLOW,
-            Param("tail", "count", "the last lines, this many; else a page from `position` on"),
-            Param("position", "seq", "where to begin: the `position` of the page before", default=0),
+            Param("whole", "bool", "stream all that is kept, from the oldest line on", default=False),
+            Param("tail", "count", "only the last lines, this many"),
+            Param("since", "time", "only from this time on"),
         ),
         streams=True,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,85 +14,112 @@ from nullbox.cage.console import ConsoleLog
 from nullbox.gateway import logs
 from nullbox.protocols.framing import MAX_LINE
 
-
-def everything(path: Path) -> list[str]:
-    lines, position = [], 0
-    while (found := logs.page(path, position)).lines:
-        lines += found.lines
-        position = found.position
-    return lines
+T0 = 1_795_539_600.0
 
 
-def test_pages_put_together_are_the_log(tmp_path: Path) -> None:
+async def collect(path: Path, **how: Any) -> list[str]:
+    return [line["text"] async for line in logs.stream(path, **how)]
+
+
+def whole(path: Path, **how: Any) -> list[str]:
+    return asyncio.run(collect(path, **how))
+
+
+def test_what_the_cage_wrote_is_what_is_read(tmp_path: Path) -> None:
     path = tmp_path / "pulse.log"
     log = ConsoleLog(path)
-    written = [f"line {number}" for number in range(60_000)]
-    log.write("".join(line + "\n" for line in written).encode())
-    assert everything(path) == written
-    assert logs.last(path, 2).lines == written[-2:]
-    assert logs.last(path, 0).lines == []
-    assert logs.last(path, 2).position == log.position
+    written = [f"line {number}" for number in range(20_000)]
+    for number, line in enumerate(written):
+        log.write(line.encode() + b"\n", T0 + number)
+    assert whole(path) == written
+    assert whole(path, tail=3) == written[-3:]
+    assert whole(path, since=T0 + 19_998) == written[-2:]
+    assert whole(path, tail=1, since=T0 + 19_998) == written[-1:]
+    assert [line.text for line in logs.newest(path, tail=2)] == written[-2:]
+    assert logs.newest(path, tail=0) == []
+    assert logs.newest(path, tail=1)[0].ts == T0 + 19_999
     log.close()
 
 
 def test_no_log_is_an_empty_one(tmp_path: Path) -> None:
-    assert logs.page(tmp_path / "none.log", 0).lines == []
-    assert logs.last(tmp_path / "none.log", 10).lines == []
+    assert whole(tmp_path / "none.log") == []
+    assert logs.newest(tmp_path / "none.log", 10) == []
 
 
-def test_dropped_output_is_a_gap(tmp_path: Path) -> None:
-    log = ConsoleLog(tmp_path / "pulse.log", cap=1000)
-    for number in range(200):
-        log.write(f"line {number}\n".encode())
-    first = logs.page(tmp_path / "pulse.log", 0)
-    assert first.gap > 0
-    assert first.lines[-1] == "line 199"
+def test_both_files_are_read_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "pulse.log"
+    log = ConsoleLog(path, cap=4000)
+    for number in range(100):
+        log.write(f"line {number}\n".encode(), T0)
+    lines = whole(path)
+    assert lines[-60:] == [f"line {number}" for number in range(40, 100)]
+    assert [line.text for line in logs.newest(path, 60)] == lines[-60:]
     log.close()
 
 
-@given(st.binary(max_size=300))
-def test_any_bytes_become_lines_without_control_characters(data: bytes) -> None:
-    for line in logs.split(data):
-        assert not any(ord(char) < 32 and char != "\t" for char in line)
+@given(st.binary(max_size=200).filter(lambda raw: b"\n" not in raw))
+def test_any_bytes_are_a_line(raw: bytes) -> None:
+    assert isinstance(logs.parse_line(raw).text, str)
 
 
-def test_the_worst_page_fits_one_message(tmp_path: Path) -> None:
-    for worst in (b"\xff" * (logs.PAGE - 1) + b"\n", b"\n" * logs.PAGE, "\u2028".encode() * (logs.PAGE // 3)):
+def test_a_line_without_a_time_is_kept_whole() -> None:
+    for text in ("2026-13-99T00:00:00Z no date", "2026-11-24T17:00:00 no zone", "[nullbox: older output]", ""):
+        assert logs.parse_line(text.encode()) == logs.LogLine(None, text)
+    assert logs.parse_line(b"2026-11-24T17:00:00.250Z text") == logs.LogLine(T0 + 0.25, "text")
+
+
+def test_the_worst_answer_fits_one_message(tmp_path: Path) -> None:
+    for worst in ("\xff", "\n", "\u3000", "\U0001f600", "\\", '"'):
         path = tmp_path / "pulse.log"
-        path.write_bytes(worst)
-        assert len(json.dumps(logs.page(path, 0).plain("x" * 32))) < MAX_LINE - 1000
+        path.unlink(missing_ok=True)
+        log = ConsoleLog(path)
+        log.write((worst * 3000 + "\n").encode() * 200, T0)
+        log.close()
+        answer = [line.plain() for line in logs.newest(path)]
+        assert len(answer) > 10
+        assert len(json.dumps(answer)) < MAX_LINE - 1000
 
 
-def test_a_terminals_commands_are_shown_and_not_obeyed() -> None:
-    assert logs.split(b"\x1b[31mred\x07\r\n") == ["\\x1b[31mred\\x07"]
-
-
-def test_following_waits_for_whole_lines_and_survives_rotation(tmp_path: Path) -> None:
+def test_following_waits_for_whole_lines_and_loses_none_when_the_file_changes(tmp_path: Path) -> None:
     path = tmp_path / "pulse.log"
 
     async def main() -> None:
-        log = ConsoleLog(path, cap=400)
-        log.write(b"old\nlast\n")
-        source = logs.follow(path, logs.last(path, 1))
+        log = ConsoleLog(path, cap=4000)
+        log.write(b"old\nlast\n", T0)
+        source = logs.stream(path, tail=1, follow=True)
 
         async def following() -> str:
             return str((await anext(source))["text"])
 
         async with asyncio.timeout(20):
             assert await following() == "last"
-            log.write(b"half")
-            waiting = asyncio.create_task(following())
+            log.write(b"half", T0)
+            waiting = asyncio.ensure_future(following())
             await asyncio.sleep(0)
-            log.write(b" and half\n")
+            log.write(b" and half\n", T0)
             assert await waiting == "half and half"
-            for number in range(100):
-                log.write(f"line {number:03}\n".encode())
-                assert await following() == f"line {number:03}"
-            for number in range(100):
-                log.write(f"more {number:03}\n".encode())
-            assert "were dropped here" in await following()
-            while await following() != "more 099":
-                pass
+            for number in range(300):
+                log.write(f"line {number:03}\n".encode(), T0)
+                if number % 30 == 29:
+                    seen = []
+                    while not seen or seen[-1] != f"line {number:03}":
+                        if not (text := await following()).startswith("[nullbox"):
+                            seen.append(text)
+                    assert seen == [f"line {each:03}" for each in range(number - 29, number + 1)]
         log.close()
+
+    asyncio.run(main())
+
+
+def test_following_a_log_that_is_cut_short_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "pulse.log"
+
+    async def main() -> None:
+        path.write_text("one\ntwo\n")
+        source = logs.stream(path, follow=True)
+        async with asyncio.timeout(20):
+            assert [(await anext(source))["text"] for _ in range(2)] == ["one", "two"]
+            path.write_text("cut\n")
+            assert (await anext(source))["text"] == "cut"
 
     asyncio.run(main())

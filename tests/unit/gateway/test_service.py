@@ -149,13 +149,15 @@ def test_wait_ends_with_the_state_or_with_timeout(client: Client, backend: Memor
 def test_logs_and_their_stream(client: Client, layout: Layout) -> None:
     path = layout.agent_log("pulse")
     path.parent.mkdir(parents=True)
-    path.write_text("one\ntwo\n")
+    path.write_text("2026-11-24T17:00:00.000Z one\n2026-11-24T17:00:01.000Z two\n")
     answer = client.call("agent.logs", {"name": "pulse", "tail": 1})
-    assert answer == {"name": "pulse", "lines": [{"text": "two"}], "position": 8, "gap": 0}
+    assert answer == {"name": "pulse", "lines": [{"ts": 1795539601.0, "text": "two"}]}
+    whole = client.stream("agent.logs", {"name": "pulse", "whole": True})
+    assert [line["text"] for line in whole] == ["one", "two"]
     with client.stream("agent.logs", {"name": "pulse", "follow": True}) as lines:
         assert [lines.next(5)["text"], lines.next(5)["text"]] == ["one", "two"]
         with path.open("a") as file:
-            file.write("three\n")
+            file.write("2026-11-24T17:00:02.000Z three\n")
         assert lines.next(5)["text"] == "three"
     assert client.call("agent.logs", {"name": "reader"})["lines"] == []
 

@@ -1,0 +1,119 @@
+"""What the tables of nullctl show, column by column. Pure data and small functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from nullbox.cli import durations
+from nullbox.cli.render import Column, Row, branches, cut, table
+
+VALUE_WIDTH = 60
+
+
+def last_exit(row: Row) -> str:
+    """`failed (3): agent exited with 3`."""
+    last = row.get("last_exit")
+    if not last:
+        return "-"
+    code = "" if last.get("code") is None else f" ({last['code']})"
+    detail = f": {last['detail']}" if last.get("detail") else ""
+    return cut(f"{last['kind']}{code}{detail}", VALUE_WIDTH)
+
+
+def state(row: Row) -> str:
+    """The state, and what it waits for: `backoff 4s`, `starting (waits for egress)`."""
+    text = str(row["state"])
+    if row.get("next_restart_in_s") is not None:
+        text += f" {durations.short(row['next_restart_in_s'])}"
+    if row.get("waiting_for"):
+        text += f" (waits for {', '.join(row['waiting_for'])})"
+    return text
+
+
+def clock(seconds: float) -> str:
+    """A time as UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _plain(name: str) -> Any:
+    return lambda row: "-" if row.get(name) is None else str(row[name])
+
+
+LIFE = (
+    Column("STATE", state),
+    Column("PID", _plain("pid"), right=True),
+    Column("RESTARTS", _plain("restarts_total"), right=True),
+    Column("UPTIME", lambda row: durations.short(row.get("uptime_s")), right=True),
+    Column("LAST EXIT", last_exit),
+)
+
+
+def people(title: str, rows: Sequence[Row]) -> str:
+    """Services or agents."""
+    return table((Column(title, _plain("name")), *LIFE), rows)
+
+
+def tree(nodes: Sequence[Row], *, ascii_only: bool = False) -> str:
+    """The supervision tree."""
+    lines = [{**node, "drawn": before + str(node["id"])} for before, node in branches(nodes, ascii_only=ascii_only)]
+    return table((Column("NAME", _plain("drawn")), *LIFE), lines)
+
+
+def status(answer: Row) -> str:
+    """The system at a glance."""
+    acceleration = answer.get("acceleration") or {}
+    kvm = f"KVM ({acceleration.get('extension')})" if acceleration.get("kvm") else "no KVM"
+    if acceleration.get("kvm") and not acceleration.get("extension"):
+        kvm = "KVM device without a usable CPU extension"
+    if acceleration.get("emulated_cpu"):
+        kvm += ", emulated CPU"
+    head = [
+        ("health", "healthy" if answer["healthy"] else "NOT HEALTHY"),
+        ("version", f"{answer['version']}, kernel {answer.get('kernel')}"),
+        ("isolation", f"{answer['driver']}: {answer['isolation']}; {kvm}"),
+        ("uptime", durations.short(answer.get("uptime_s"))),
+    ]
+    if answer.get("age_s"):
+        head.append(("seen", f"{durations.short(answer['age_s'])} ago: nulld does not answer now"))
+    lines = "\n".join(f"{name:<10} {value}" for name, value in head)
+    parts = [lines, people("SERVICE", answer["services"])]
+    parts.append(people("AGENT", answer["agents"]) if answer["agents"] else "no agents")
+    return "\n\n".join(parts)
+
+
+ENTRIES = (
+    Column("SEQ", _plain("seq"), right=True),
+    Column("TIME", lambda row: clock(row["ts_ns"] / 1e9)),
+    Column("AGENT", _plain("agent_id")),
+    Column("KEY", _plain("key")),
+    Column("VALUE", lambda row: cut(json.dumps(row.get("value"), ensure_ascii=False), VALUE_WIDTH)),
+    Column("HASH", _plain("hash")),
+)
+
+WRITERS = (
+    Column("AGENT", _plain("agent_id")),
+    Column("ENTRIES", _plain("entries"), right=True),
+    Column("BYTES", _plain("bytes"), right=True),
+)
+
+HIDDEN = frozenset({"seq", "ts", "kind", "child", "path", "traceback", "last_messages"})
+
+
+def event_detail(row: Row) -> str:
+    """What a kind of event adds, as `name=value`, without the long parts (JSON has them)."""
+    return cut(" ".join(f"{name}={_short(value)}" for name, value in row.items() if name not in HIDDEN), 100)
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def event(row: Row) -> str:
+    """One event on one line, for a list that grows."""
+    from nullbox.cli.render import safe
+
+    subject = row.get("child") or row.get("path") or ""
+    return safe(f"{row['seq']:>6}  {clock(row['ts'])}  {row['kind']:<12}  {subject:<20}  {event_detail(row)}").rstrip()

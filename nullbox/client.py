@@ -1,0 +1,205 @@
+"""Talk to a running NullBox from Python: what `nullctl` itself uses.
+
+    from nullbox.client import Nulld
+
+    with Nulld("/run/nulld.sock") as nulld:
+        print(nulld.status()["healthy"])
+        nulld.agent_stop("researcher")
+        for line in nulld.agent_logs("pulse", follow=True):
+            print(line["text"])
+
+Answers are plain data as docs/protocol.md describes them. Every method raises `NullBoxError` with the contract's
+code, or `Unreachable` when no daemon answers. `AsyncNulld` has the same methods for asyncio. An object belongs to
+one thread (or one loop) at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from nullbox.protocols.errors import ErrorCode, NullBoxError
+from nullbox.rpc.client import Client, Subscription, Unreachable
+
+if TYPE_CHECKING:
+    from nullbox.client_async import AsyncNulld
+
+DEFAULT_SOCKET = "/run/nulld.sock"
+SOCKET_VARIABLE = "NULLD_SOCKET"
+WAIT_SLACK = 10.0
+"""Seconds beyond a method's own time before the client gives up on the server."""
+
+Answer = dict[str, Any]
+
+
+def default_socket() -> str:
+    """`$NULLD_SOCKET`, or `/run/nulld.sock`."""
+    return os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET
+
+
+class Nulld:
+    """A connection to a gateway. Connects at the first call."""
+
+    def __init__(self, socket: str | os.PathLike[str] | None = None, *, timeout: float = 70.0) -> None:
+        self._client = Client(socket if socket is not None else default_socket(), timeout=timeout)
+
+    def __enter__(self) -> Nulld:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def call(self, method: str, *, timeout: float | None = None, **params: Any) -> Any:
+        """Any method of the protocol by its name: `nulld.call("agent.stop", name="pulse")`. None is left out."""
+        return self._client.call(method, _given(params), timeout=timeout)
+
+    def stream(self, method: str, **params: Any) -> Subscription:
+        """Any streaming method. Use it in a `with` to end it."""
+        return self._client.stream(method, _given(params))
+
+    # --- the system -----------------------------------------------------------------------------------------
+
+    def version(self) -> Answer:
+        """`{"version": "0.1.0", "protocol": 1, "kernel": …, "python": …}`."""
+        return _mapping(self.call("version"))
+
+    def status(self) -> Answer:
+        """Health, services and agents: `nulld.status()["healthy"]`."""
+        return _mapping(self.call("status"))
+
+    def tree(self) -> list[Answer]:
+        """The nodes of the supervision tree, each after its parent."""
+        return _list(self.call("tree"))
+
+    def events(self, since: int = 0, limit: int | None = None) -> Answer:
+        """What happened after event number `since`: `{"events": […], "last_seq": …, "lost": …}`."""
+        return _mapping(self.call("events", since=since, limit=limit))
+
+    def events_follow(self, since: int = 0) -> Iterator[Answer]:
+        """Events after number `since`, then each as it happens."""
+        with self.stream("events", follow=True, since=since) as events:
+            yield from events
+
+    def power_off(self) -> None:
+        """Stop everything in order and turn the machine off."""
+        self.call("power.off")
+
+    def power_reboot(self) -> None:
+        """Stop everything in order and boot again."""
+        self.call("power.reboot")
+
+    # --- agents ---------------------------------------------------------------------------------------------
+
+    def agent_list(self) -> list[Answer]:
+        """All agents: `[each["name"] for each in nulld.agent_list()]`."""
+        return _list(self.call("agent.list"))
+
+    def agent_inspect(self, name: str) -> Answer:
+        """All about one agent; `["vm"]` is None while it does not run."""
+        return _mapping(self.call("agent.inspect", name=name))
+
+    def agent_start(self, name: str) -> Answer:
+        """`{"name": …, "state": …}`, as soon as the start is under way; `agent_wait` waits for more."""
+        return _mapping(self.call("agent.start", name=name))
+
+    def agent_stop(self, name: str) -> Answer:
+        """Returns when it has stopped."""
+        return _mapping(self.call("agent.stop", name=name))
+
+    def agent_restart(self, name: str) -> Answer:
+        """Returns when the old VM has ended and the new one is under way."""
+        return _mapping(self.call("agent.restart", name=name))
+
+    def agent_pause(self, name: str) -> Answer:
+        """Returns when the VM is frozen."""
+        return _mapping(self.call("agent.pause", name=name))
+
+    def agent_resume(self, name: str) -> Answer:
+        """Returns when the VM runs again."""
+        return _mapping(self.call("agent.resume", name=name))
+
+    def agent_wait(self, name: str, state: str = "running", timeout: float = 30.0) -> Answer:
+        """Wait until the agent is in `state`. Raises NullBoxError `timeout` after that many seconds."""
+        params = {"name": name, "for": state, "timeout": timeout}
+        return _mapping(self._client.call("agent.wait", params, timeout=timeout + WAIT_SLACK))
+
+    def agent_logs(
+        self, name: str, tail: int | None = None, since: float | None = None, follow: bool = False
+    ) -> Iterator[Answer]:
+        """Lines of its console, oldest first: `{"ts": …, "text": …}`.
+
+        tail: only the last ones. since: only from this time on (seconds since the epoch). follow: then each new
+        line as it is written, without an end.
+        """
+        params = {"name": name, "tail": tail, "since": since, "follow": follow, "whole": True}
+        with self.stream("agent.logs", **params) as lines:
+            yield from lines
+
+    # --- ctxgraph -------------------------------------------------------------------------------------------
+
+    def ctx_query(self, prefix: str = "", limit: int = 100, after: int | None = None, order: str = "asc") -> Answer:
+        """One page of what was written to keys with that prefix: `{"entries": […], "next": …}`."""
+        return _mapping(self.call("ctx.query", prefix=prefix, limit=limit, after=after, order=order))
+
+    def ctx_read(self, hash: str) -> Answer:
+        """The entry with that hash."""
+        return _mapping(self.call("ctx.read", hash=hash))
+
+    def ctx_latest(self, key: str) -> Answer:
+        """What was written to a key last."""
+        return _mapping(self.call("ctx.latest", key=key))
+
+    def ctx_history(self, key: str, limit: int = 100, after: int | None = None, order: str = "asc") -> Answer:
+        """One page of what was written to a key."""
+        return _mapping(self.call("ctx.history", key=key, limit=limit, after=after, order=order))
+
+    def ctx_agents(self) -> list[Answer]:
+        """Who wrote how much."""
+        return _list(_mapping(self.call("ctx.agents"))["agents"])
+
+    def ctx_write(self, key: str, value: Any) -> Answer:
+        """Write an entry as the operator: `nulld.ctx_write("notes.first", {"text": "hello"})`."""
+        return _mapping(self._client.call("ctx.write", {"key": key, "value": value}))
+
+    def ctx_watch(self, prefix: str = "", since: int | None = None) -> Iterator[Answer]:
+        """Entries as they are written; from number `since` on, if given."""
+        with self.stream("ctx.watch", prefix=prefix, since=since) as entries:
+            yield from entries
+
+    # --- egress ---------------------------------------------------------------------------------------------
+
+    def egress_rules(self, agent: str | None = None) -> Any:
+        """What the firewall allows, for one agent or all."""
+        return self.call("egress.rules", agent=agent)
+
+
+def __getattr__(name: str) -> Any:
+    """`AsyncNulld` is loaded when it is asked for: asyncio takes longer to import than all the rest."""
+    if name == "AsyncNulld":
+        from nullbox.client_async import AsyncNulld
+
+        return AsyncNulld
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _given(params: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _mapping(answer: Any) -> Answer:
+    if not isinstance(answer, dict):
+        raise NullBoxError(ErrorCode.INTERNAL, f"the server answered with {type(answer).__name__}, not a mapping")
+    return answer
+
+
+def _list(answer: Any) -> list[Answer]:
+    if not isinstance(answer, list):
+        raise NullBoxError(ErrorCode.INTERNAL, f"the server answered with {type(answer).__name__}, not a list")
+    return answer
+
+
+__all__ = ["AsyncNulld", "ErrorCode", "NullBoxError", "Nulld", "Unreachable", "default_socket"]

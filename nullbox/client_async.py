@@ -1,0 +1,117 @@
+"""The client for asyncio programs. Import it as `nullbox.client.AsyncNulld`.
+
+async with AsyncNulld() as nulld:
+    await nulld.agent_pause("pulse")
+    async for event in nulld.events_follow():
+        print(event["kind"])
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+from nullbox.client import Answer, _given, _list, _mapping, default_socket
+from nullbox.rpc.aio import AsyncClient
+
+WAIT_SLACK = 10.0
+
+
+class AsyncNulld:
+    """As `nullbox.client.Nulld`, method by method. Calls may overlap; each stream has its own pace."""
+
+    def __init__(self, socket: str | os.PathLike[str] | None = None, *, timeout: float = 70.0) -> None:
+        self._client = AsyncClient(socket if socket is not None else default_socket(), timeout=timeout)
+
+    async def __aenter__(self) -> AsyncNulld:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def call(self, method: str, *, timeout: float | None = None, **params: Any) -> Any:
+        return await self._client.call(method, _given(params), timeout=timeout)
+
+    def stream(self, method: str, **params: Any) -> AsyncIterator[Any]:
+        return self._client.stream(method, _given(params))
+
+    async def version(self) -> Answer:
+        return _mapping(await self.call("version"))
+
+    async def status(self) -> Answer:
+        return _mapping(await self.call("status"))
+
+    async def tree(self) -> list[Answer]:
+        return _list(await self.call("tree"))
+
+    async def events(self, since: int = 0, limit: int | None = None) -> Answer:
+        return _mapping(await self.call("events", since=since, limit=limit))
+
+    def events_follow(self, since: int = 0) -> AsyncIterator[Answer]:
+        return self.stream("events", follow=True, since=since)
+
+    async def power_off(self) -> None:
+        await self.call("power.off")
+
+    async def power_reboot(self) -> None:
+        await self.call("power.reboot")
+
+    async def agent_list(self) -> list[Answer]:
+        return _list(await self.call("agent.list"))
+
+    async def agent_inspect(self, name: str) -> Answer:
+        return _mapping(await self.call("agent.inspect", name=name))
+
+    async def agent_start(self, name: str) -> Answer:
+        return _mapping(await self.call("agent.start", name=name))
+
+    async def agent_stop(self, name: str) -> Answer:
+        return _mapping(await self.call("agent.stop", name=name))
+
+    async def agent_restart(self, name: str) -> Answer:
+        return _mapping(await self.call("agent.restart", name=name))
+
+    async def agent_pause(self, name: str) -> Answer:
+        return _mapping(await self.call("agent.pause", name=name))
+
+    async def agent_resume(self, name: str) -> Answer:
+        return _mapping(await self.call("agent.resume", name=name))
+
+    async def agent_wait(self, name: str, state: str = "running", timeout: float = 30.0) -> Answer:
+        params = {"name": name, "for": state, "timeout": timeout}
+        return _mapping(await self._client.call("agent.wait", params, timeout=timeout + WAIT_SLACK))
+
+    def agent_logs(
+        self, name: str, tail: int | None = None, since: float | None = None, follow: bool = False
+    ) -> AsyncIterator[Answer]:
+        return self.stream("agent.logs", name=name, tail=tail, since=since, follow=follow, whole=True)
+
+    async def ctx_query(
+        self, prefix: str = "", limit: int = 100, after: int | None = None, order: str = "asc"
+    ) -> Answer:
+        return _mapping(await self.call("ctx.query", prefix=prefix, limit=limit, after=after, order=order))
+
+    async def ctx_read(self, hash: str) -> Answer:
+        return _mapping(await self.call("ctx.read", hash=hash))
+
+    async def ctx_latest(self, key: str) -> Answer:
+        return _mapping(await self.call("ctx.latest", key=key))
+
+    async def ctx_history(self, key: str, limit: int = 100, after: int | None = None, order: str = "asc") -> Answer:
+        return _mapping(await self.call("ctx.history", key=key, limit=limit, after=after, order=order))
+
+    async def ctx_agents(self) -> list[Answer]:
+        return _list(_mapping(await self.call("ctx.agents"))["agents"])
+
+    async def ctx_write(self, key: str, value: Any) -> Answer:
+        return _mapping(await self._client.call("ctx.write", {"key": key, "value": value}))
+
+    def ctx_watch(self, prefix: str = "", since: int | None = None) -> AsyncIterator[Answer]:
+        return self.stream("ctx.watch", prefix=prefix, since=since)
+
+    async def egress_rules(self, agent: str | None = None) -> Any:
+        return await self.call("egress.rules", agent=agent)
