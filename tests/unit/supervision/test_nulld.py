@@ -51,14 +51,15 @@ class Nulld:
         found: dict[str, int] = {}
         pending = [self.process.pid]
         while pending:
-            pid = pending.pop()
+            pid = pending.pop(0)
             try:
                 children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
             except OSError:
                 continue
             for child in children:
                 pending.append(int(child))
-                found[Path(f"/proc/{child}/comm").read_text().strip()] = int(child)
+                # Nearest first: a process just forked still bears its parent's name.
+                found.setdefault(Path(f"/proc/{child}/comm").read_text().strip(), int(child))
         return found
 
     def until_actors(self, *names: str) -> dict[str, int]:
