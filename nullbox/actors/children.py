@@ -104,6 +104,6 @@ class Children:
 def sweep(transport: UnixTransport) -> None:
     """Remove the sockets of processes that are gone, which they cannot do when they are killed."""
     for path in transport.place.directory.iterdir():
-        pid = naming.owner_pid(path.name, transport.admin_pid)
+        pid = naming.owner_pid(path.name.lstrip("."), transport.admin_pid)
         if pid is not None and process.is_gone(pid):
             path.unlink(missing_ok=True)

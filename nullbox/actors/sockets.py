@@ -75,6 +75,6 @@ def lock(directory: Path) -> int:
 def remove_stale(directory: Path) -> None:
     """Remove the sockets of an earlier system. The lock says that its processes are gone, but for survivors."""
     for path in directory.iterdir():
-        pid = naming.owner_pid(path.name, 0)
+        pid = naming.owner_pid(path.name.lstrip("."), 0)
         if path.name == naming.ADMIN or (pid is not None and process.is_gone(pid)):
             path.unlink(missing_ok=True)

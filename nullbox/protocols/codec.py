@@ -148,8 +148,6 @@ class Codec:
     # --- decoding --------------------------------------------------------------------------------------
 
     def _decode_array(self, data: bytes | memoryview, depth: int, budget: _Budget) -> Any:
-        if depth <= 0:
-            raise CodecError(f"messages nested more than {MAX_DEPTH} deep")
         try:
             flat = msgpack.unpackb(
                 data,
@@ -165,22 +163,23 @@ class Codec:
             raise
         except Exception as error:  # msgpack raises ValueError, its own family, and UnicodeDecodeError
             raise CodecError(f"not msgpack: {type(error).__name__} {error}") from error
-        if budget.nested:
+        if budget.nested and type(flat) is list:
             budget.nested = False
-            flat = self._expand(flat, depth, budget)
+            for index, each in enumerate(flat):
+                flat[index] = self._expand(each, depth, budget)
         return self._build(flat, depth)
 
     def _expand(self, value: Any, depth: int, budget: _Budget) -> Any:
         """Decode the messages inside `value`; only now, when nothing half-read is held in memory any more."""
         kind = type(value)
+        if kind not in _CONTAINERS:
+            return value
+        if depth <= 0:
+            raise _too_deep("a message")
         if kind is _Nested:
             return self._decode_array(value.body, depth - 1, budget)
-        if kind is list or kind is dict:
-            if depth < 0:
-                raise _too_deep("a message")
-            for key, each in enumerate(value) if kind is list else value.items():
-                if type(each) in _CONTAINERS:
-                    value[key] = self._expand(each, depth - 1, budget)
+        for key, each in enumerate(value) if kind is list else value.items():
+            value[key] = self._expand(each, depth - 1, budget)
         return value
 
     def _build(self, flat: Any, depth: int) -> Any:

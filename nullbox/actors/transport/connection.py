@@ -37,12 +37,17 @@ def credentials(sock: socket.socket) -> tuple[int, int]:
 
 
 def listen(path: Path) -> socket.socket:
-    """A listening socket at `path`; one that is there already is of a dead process, and is replaced."""
-    path.unlink(missing_ok=True)
+    """A listening socket at `path`; one that is there already is of a dead process, and is replaced.
+
+    It appears under its name only when it listens: a name that can be seen can be connected to.
+    """
+    hidden = path.with_name("." + path.name)
+    hidden.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        sock.bind(str(path))
+        sock.bind(str(hidden))
         sock.listen(BACKLOG)
+        hidden.rename(path)
     except OSError:
         sock.close()
         raise

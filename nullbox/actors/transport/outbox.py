@@ -62,6 +62,10 @@ class Outbox:
         """The packet to send next."""
         return self._entries[0].packets[0] if self._entries else None
 
+    def label(self) -> str:
+        """Of the message that the head belongs to."""
+        return self._entries[0].label
+
     def sent(self) -> None:
         """The head was sent."""
         entry = self._entries[0]
