@@ -1,0 +1,148 @@
+"""nullctl's verbs about the agents' shared memory."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from nullbox.cli import render
+from nullbox.cli.context import Session, output_option, pass_session, tell
+from nullbox.cli.lazy import LazyGroup
+
+PAGE = 100
+LIMIT = click.option(
+    "--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most this many, the newest ones."
+)
+
+
+@click.group(cls=LazyGroup)
+def ctx() -> None:
+    """Look into the agents' shared memory."""
+
+
+def _newest(page: Callable[..., dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+    """The newest entries, oldest first, fetched page by page from the newest on."""
+    entries: list[dict[str, Any]] = []
+    after: int | None = None
+    while len(entries) < limit:
+        answer = page(limit=min(PAGE, limit - len(entries)), after=after, order="desc")
+        entries += answer["entries"]
+        after = answer.get("next")
+        if after is None or not answer["entries"]:
+            return entries[::-1]
+    tell(f"the newest {limit}; --limit shows more")
+    return entries[::-1]
+
+
+def _show(session: Session, entries: list[dict[str, Any]]) -> None:
+    from nullbox.cli import tables
+
+    session.show(
+        {"entries": entries},
+        lambda answer: render.table(tables.ENTRIES, answer["entries"]),
+        lambda answer: [entry["hash"] for entry in answer["entries"]],
+    )
+
+
+@ctx.command()
+@click.argument("prefix", default="")
+@LIMIT
+@output_option
+@pass_session
+def query(session: Session, prefix: str, limit: int) -> None:
+    """Show what was written to keys that begin with PREFIX, oldest first.
+
+    \b
+    Examples:
+      nullctl ctx query pulse.
+      nullctl -o json ctx query research. | jq '.entries[].value'
+    """
+    _show(session, _newest(lambda **how: session.nulld.ctx_query(prefix, **how), limit))
+
+
+@ctx.command()
+@click.argument("key")
+@LIMIT
+@output_option
+@pass_session
+def history(session: Session, key: str, limit: int) -> None:
+    """Show all that was written to KEY, oldest first."""
+    _show(session, _newest(lambda **how: session.nulld.ctx_history(key, **how), limit))
+
+
+@ctx.command()
+@click.argument("hash")
+@output_option
+@pass_session
+def read(session: Session, hash: str) -> None:
+    """Show the entry with that HASH."""
+    session.show(session.nulld.ctx_read(hash), render.outline, lambda entry: [entry["hash"]])
+
+
+@ctx.command()
+@click.argument("key")
+@output_option
+@pass_session
+def latest(session: Session, key: str) -> None:
+    """Show what was written to KEY last."""
+    session.show(session.nulld.ctx_latest(key), render.outline, lambda entry: [entry["hash"]])
+
+
+@ctx.command()
+@output_option
+@pass_session
+def agents(session: Session) -> None:
+    """Show who wrote how much."""
+    from nullbox.cli import tables
+
+    session.show(
+        session.nulld.ctx_agents(),
+        lambda rows: render.table(tables.WRITERS, rows),
+        lambda rows: [row["agent_id"] for row in rows],
+    )
+
+
+@ctx.command()
+@click.argument("key")
+@click.argument("value")
+@click.option("--string", is_flag=True, help="VALUE is a text as it stands, not JSON.")
+@output_option
+@pass_session
+def write(session: Session, key: str, value: str, string: bool) -> None:
+    """Write VALUE, a JSON text, to KEY, as the operator. `-` reads it from standard input.
+
+    \b
+    Examples:
+      nullctl ctx write notes.first '{"text": "hello"}'
+      nullctl ctx write notes.second --string hello
+    """
+    text = sys.stdin.read() if value == "-" else value
+    if not string:
+        try:
+            parsed = json.loads(text)
+        except ValueError as error:
+            raise click.UsageError(f"VALUE is no JSON ({error}); quote it, or use --string") from None
+    else:
+        parsed = text
+    answer = session.nulld.ctx_write(key, parsed)
+    session.show(answer, render.outline, lambda entry: [entry["hash"]])
+
+
+@ctx.command()
+@click.argument("prefix", default="")
+@click.option("--since", type=click.IntRange(0), metavar="SEQ", help="Begin after this number.")
+@output_option
+@pass_session
+def watch(session: Session, prefix: str, since: int | None) -> None:
+    """Show entries of keys that begin with PREFIX as they are written. JSON Lines with -o json."""
+    from nullbox.cli import tables
+
+    def line(entry: dict[str, Any]) -> str:
+        value = render.cut(json.dumps(entry.get("value"), ensure_ascii=False), tables.VALUE_WIDTH)
+        return render.safe(f"{entry['seq']:>8}  {entry['agent_id']:<16}  {entry['key']:<32}  {value}")
+
+    session.show_each(session.nulld.ctx_watch(prefix, since), line, lambda entry: str(entry["hash"]))

@@ -1,0 +1,143 @@
+"""nullctl's verbs about the system as a whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from nullbox import __version__
+from nullbox.cli.context import Session, confirm, output_option, pass_session, tell
+from nullbox.cli.lazy import LazyGroup
+from nullbox.protocols.errors import NullBoxError
+
+
+@click.command()
+@output_option
+@pass_session
+def status(session: Session) -> None:
+    """Show health, services and agents."""
+    from nullbox.cli import tables
+
+    session.show(
+        session.nulld.status(),
+        tables.status,
+        lambda answer: [each["name"] for each in answer["services"] + answer["agents"]],
+    )
+
+
+@click.command()
+@output_option
+@pass_session
+def tree(session: Session) -> None:
+    """Show the supervision tree: state, pid, restarts, uptime, last exit."""
+    from nullbox.cli import tables
+
+    ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    session.show(
+        session.nulld.tree(),
+        lambda nodes: tables.tree(nodes, ascii_only=ascii_only),
+        lambda nodes: [node["id"] for node in nodes],
+    )
+
+
+@click.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens next.")
+@click.option("--since", type=click.IntRange(0), default=0, metavar="SEQ", help="Only events after this number.")
+@output_option
+@pass_session
+def events(session: Session, follow: bool, since: int) -> None:
+    """Show what happened: exits, restarts, state changes. JSON Lines with -o json.
+
+    \b
+    Examples:
+      nullctl events -f
+      nullctl -o json events --since 120 | jq 'select(.kind == "exit")'
+    """
+    from nullbox.cli import tables
+
+    source = session.nulld.events_follow(since) if follow else _pages(session, since)
+    session.show_each(source, tables.event, lambda event: str(event["seq"]))
+
+
+def _pages(session: Session, since: int) -> Iterator[dict[str, Any]]:
+    while True:
+        page = session.nulld.events(since)
+        if page.get("lost"):
+            tell(f"{page['lost']} older events are no longer kept")
+        if not page["events"]:
+            return
+        yield from page["events"]
+        since = page["events"][-1]["seq"]
+
+
+@click.command()
+@output_option
+@pass_session
+def version(session: Session) -> None:
+    """Show versions of nullctl and of the system. Works without a daemon."""
+    from nullbox.cli.render import safe
+
+    server: dict[str, Any] | None = None
+    try:
+        server = session.nulld.call("version", timeout=5.0)
+    except NullBoxError as error:
+        tell(f"no daemon: {safe(error.message)}")
+    answer = {"client": {"version": __version__}, "server": server}
+    session.show(answer, _versions)
+
+
+def _versions(answer: dict[str, Any]) -> str:
+    from nullbox.cli.render import safe
+
+    lines = [f"nullctl  {answer['client']['version']}"]
+    server = answer["server"]
+    if server is not None:
+        protocol, kernel = server["protocol"], server["kernel"]
+        lines.append(safe(f"nulld    {server['version']} (protocol {protocol}, kernel {kernel})"))
+    return "\n".join(lines)
+
+
+@click.group(cls=LazyGroup)
+def egress() -> None:
+    """Show what agents may reach."""
+
+
+@egress.command()
+@click.argument("agent", required=False)
+@output_option
+@pass_session
+def rules(session: Session, agent: str | None) -> None:
+    """Show what the firewall allows, for AGENT or for all."""
+    from nullbox.cli.render import outline
+
+    session.show(session.nulld.egress_rules(agent), outline)
+
+
+@click.group(cls=LazyGroup)
+def power() -> None:
+    """Turn the machine off, or boot it again."""
+
+
+@power.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output_option
+@pass_session
+def off(session: Session, yes: bool) -> None:
+    """Stop all agents and services in order, then turn the machine off."""
+    confirm("Stop all agents and turn the machine off?", yes)
+    session.nulld.power_off()
+    session.done({"power": "off"}, "turning off")
+
+
+@power.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output_option
+@pass_session
+def reboot(session: Session, yes: bool) -> None:
+    """Stop all agents and services in order, then boot again."""
+    confirm("Stop all agents and boot again?", yes)
+    session.nulld.power_reboot()
+    session.done({"power": "reboot"}, "rebooting")
