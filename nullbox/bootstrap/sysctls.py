@@ -1,5 +1,7 @@
 """Kernel parameters set at boot: path below /proc/sys, value, reason. One that the kernel lacks is logged, no more.
 
+What the kernel was built without needs no parameter: BPF system calls, core dumps, user namespaces, kexec.
+
 Sources: Documentation/admin-guide/sysctl and Documentation/networking/ip-sysctl.rst of the kernel, and the
 recommendations of the Kernel Self-Protection Project.
 """
@@ -24,10 +26,8 @@ class Sysctl:
 SYSCTLS: Final = (
     Sysctl("kernel.kptr_restrict", "2", "kernel addresses help nobody here but an exploit"),
     Sysctl("kernel.dmesg_restrict", "1", "the kernel log is the operator's"),
-    Sysctl("kernel.unprivileged_bpf_disabled", "1", "no BPF programs from a VMM's uid"),
     Sysctl("kernel.perf_event_paranoid", "3", "no performance counters for a VMM's uid"),
     Sysctl("kernel.yama.ptrace_scope", "3", "nobody traces anybody"),
-    Sysctl("kernel.core_pattern", "", "no core dumps: they hold guests' memory"),
     Sysctl("kernel.panic", "10", "reboot ten seconds after a kernel panic"),
     Sysctl("kernel.panic_on_oops", "1", "a kernel that has gone wrong is not to be trusted"),
     Sysctl("fs.protected_symlinks", "1", "no following of planted links in sticky directories"),
