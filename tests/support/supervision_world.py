@@ -473,3 +473,53 @@ def run_schedule(rng: random.Random, steps: int = 60, strategy: Strategy | None 
     if world.ended is None:
         raise world.violation("shutdown does not end")
     return world
+
+
+def run_group_check(rng: random.Random, strategy: Strategy) -> None:
+    """From rest, one child ends: exactly those it takes along stop, last first, and start, first first.
+
+    What must happen is worked out from the order of the children alone.
+    """
+    names = [f"c{index}" for index in range(rng.randint(2, 7))]
+    specs = [
+        ChildSpec(
+            name,
+            "test.actors.Child",
+            restart=rng.choice([Restart.PERMANENT, Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY]),
+            backoff=rng.choice([Backoff(0.0, 2.0, 0.0, 60.0, 0.0), Backoff(1.0, 2.0, 30.0, 60.0, 0.1)]),
+            shutdown=rng.choice([0.0, 5.0]),
+        )
+        for name in names
+    ]
+    world = World(new_state("sup", specs, strategy=strategy, intensity=Intensity(100, 60.0)))
+    world.start()
+    world.settle()
+    if world.spawned != names:
+        raise world.violation(f"started as {world.spawned}, not {names}")
+    for _ in range(3):
+        running = [name for name in names if world.processes[name].alive]
+        if not running:
+            return
+        victim = rng.choice(running)
+        kind = rng.choice(["crash", "normal"])
+        spec = world.state.children[victim].spec
+        again = spec.restart is Restart.PERMANENT or (spec.restart is Restart.TRANSIENT and kind == "crash")
+        at = names.index(victim)
+        along = {
+            Strategy.ONE_FOR_ONE: [victim],
+            Strategy.DYNAMIC: [victim],
+            Strategy.ONE_FOR_ALL: names,
+            Strategy.REST_FOR_ONE: names[at:],
+        }[strategy]
+        stops = [name for name in reversed(along) if name != victim and name in running] if again else []
+        by_name = {spec.id: spec for spec in specs}
+        starts = [n for n in along if n == victim or by_name[n].restart is not Restart.TEMPORARY] if again else []
+        world.spawned.clear()
+        world.stopped.clear()
+        world.exit(victim, kind)
+        world.settle()
+        if (world.stopped, world.spawned) != (stops, starts):
+            raise world.violation(
+                f"{victim} ended under {strategy}: stopped {world.stopped}, started {world.spawned}; "
+                f"right would be {stops}, {starts}"
+            )
