@@ -1,0 +1,120 @@
+"""A booted machine as an operator sees it: nullctl, the socket, the console. For the boot tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nullbox.host import acceleration, run
+from nullbox.host.qemu import BINARY
+from nullbox.host.qemu import Machine as Description
+from nullbox.host.run import RunFolder
+
+NULLCTL = Path(sys.executable).parent / "nullctl"
+
+SLOW = 10.0
+"""How many times longer than on real hardware things may take under emulation on a busy machine."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a finished nullctl said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Machine:
+    folder: RunFolder
+    acceleration: str
+    boot_seconds: float
+
+    def nullctl(self, *words: str, timeout: float = 90.0) -> Done:
+        """Run nullctl against this machine."""
+        environ = {**os.environ, "NULLD_SOCKET": str(self.folder.socket), "NO_COLOR": "1"}
+        done = subprocess.run(
+            [NULLCTL, *words], capture_output=True, text=True, timeout=timeout, env=environ, stdin=subprocess.DEVNULL
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def ok(self, *words: str) -> str:
+        """The same, and it has to succeed."""
+        done = self.nullctl(*words)
+        assert done.code == 0, f"nullctl {' '.join(words)} ended with {done.code}: {done.err}"
+        return done.out
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.ok("-o", "json", *words))
+
+    def node(self, name: str) -> dict[str, Any]:
+        """One node of the tree."""
+        return next(node for node in self.json("tree") if node["id"] == name)
+
+    def agent_state(self, name: str) -> str:
+        return str(self.node(f"cage:{name}")["state"])
+
+    def connect(self) -> socket.socket:
+        """A bare connection to the gateway, for saying what nullctl would not."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(30.0)
+        connection.connect(str(self.folder.socket))
+        return connection
+
+    def console(self) -> str:
+        return self.folder.console.read_text(errors="replace")
+
+
+def until(look: Callable[[], T | None], *, seconds: float, what: str, every: float = 0.1) -> T:
+    """Look until there is something to see; fail with `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:.0f} s: {what}; last seen: {seen!r}")
+        time.sleep(every)
+
+
+@contextmanager
+def booted(build: Path, scratch: Path, image: str = "test.squashfs", memory_mib: int = 2048) -> Iterator[Machine]:
+    """Boot a machine with a folder of its own; it is powered off, or ended by its pid, whatever happens."""
+    kernel, root = build / "bzImage", build / image
+    for needed in (kernel, root):
+        assert needed.is_file(), f"{needed} is missing: `make kernel image` builds it"
+    folder = RunFolder(scratch / "run")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    choice = acceleration.choose(BINARY)
+    description = Description(
+        kernel=kernel,
+        root=root,
+        console=folder.console,
+        gateway=folder.gateway,
+        qmp=folder.qmp,
+        kvm=choice.kvm,
+        memory_mib=memory_mib,
+    )
+    began = time.monotonic()
+    try:
+        run.start(folder, description, str(choice))
+        run.wait_ready(folder, 300.0)
+        yield Machine(folder, str(choice), time.monotonic() - began)
+    finally:
+        run.stop(folder, print)
