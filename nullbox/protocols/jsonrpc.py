@@ -217,7 +217,7 @@ def encode(message: dict[str, Any] | list[dict[str, Any]]) -> bytes:
     Raises:
         TypeError, ValueError: the message holds something that JSON has no form for (bytes, NaN).
     """
-    return json.dumps(message, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+    return _ENCODER.encode(message).encode("ascii") + b"\n"
 
 
 def _request(value: Any) -> Request | Invalid:
@@ -251,9 +251,9 @@ def _shown(value: Any) -> str:
 
 
 def _load(line: bytes) -> Any:
-    """`json.loads`, held to RFC 8259: UTF-8 only, no NaN, and nesting too deep is an error like any other."""
+    """JSON, held to RFC 8259: UTF-8 only, no NaN, and nesting too deep is an error like any other."""
     try:
-        return json.loads(line.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+        return _DECODER.decode(line.decode("utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -267,3 +267,8 @@ def _finite(text: str) -> float:
     if math.isinf(number):
         raise ValueError(f"{text[:40]} is beyond what a double can hold")
     return number
+
+
+# Made once: json.loads and json.dumps would make them anew for every line.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
