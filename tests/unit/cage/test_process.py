@@ -1,0 +1,207 @@
+"""VMM processes: started, found again, and how they ended. A small program stands where the VM would be.
+
+The runner itself is the real one; its plan names a library that is not there, so that it ends by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nullbox.cage import planfile
+from nullbox.cage.manifest import parse
+from nullbox.cage.plan import HostFacts, Site, plan
+from nullbox.cage.process import PidRecord, VmProcess, load_record, make_fifo
+from nullbox.cage.vmm import Failure
+from nullbox.cage.vmplan import VmPlan
+from nullbox.protocols.exits import ExitRecord, start_time_of, write_record
+from pykrun.abi import SMOLMACHINES
+from pykrun.functions import FUNCTIONS
+
+REPOSITORY = Path(__file__).parents[3]
+ENVIRON = {"PYTHONPATH": str(REPOSITORY), "PATH": os.environ["PATH"]}
+EXPORTED = frozenset(name for name, function in FUNCTIONS.items() if function.families & SMOLMACHINES)
+
+
+def planned(folder: Path, *, cgroup: Path, library: str) -> VmPlan:
+    site = Site(
+        guest_root="/nonexistent",
+        agent_folder="/nonexistent",
+        data=str(folder / "data"),
+        ctx_socket=str(folder / "ctx.sock"),
+        control=str(folder / "control.sock"),
+        console=str(folder / "console"),
+        failure=str(folder / "failure.json"),
+        cgroup=str(cgroup),
+    )
+    facts = HostFacts(cpus=1, memory_mib=4096, committed_mib=0, functions=EXPORTED, library=library)
+    return plan(parse('[agent]\nname = "a"'), facts, site, None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_fifo(tmp_path / "console")
+    cgroup = tmp_path / "cgroup"
+    cgroup.mkdir()
+    (cgroup / "cgroup.procs").touch()
+    return tmp_path
+
+
+def spawn(folder: Path, made: VmPlan | None) -> VmProcess:
+    text = "{" if made is None else planfile.dumps(made)
+    (folder / "plan.json").write_text(text)
+    return VmProcess.spawn(folder / "plan.json", folder / "console", python=[sys.executable], environ=ENVIRON)
+
+
+def ended(process: VmProcess, folder: Path) -> ExitRecord:
+    assert process.wait(30)
+    record = process.poll(folder)
+    assert record is not None
+    assert process.poll(folder) == record
+    process.close()
+    return record
+
+
+def console(reader: int) -> str:
+    try:
+        return os.read(reader, 65536).decode()
+    except BlockingIOError:
+        return ""
+
+
+@pytest.fixture
+def reader(folder: Path) -> int:
+    return os.open(folder / "console", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def test_a_plan_that_cannot_be_read(folder: Path, reader: int) -> None:
+    assert ended(spawn(folder, None), folder).code == Failure.PLAN
+    assert "cannot read the plan" in console(reader)
+
+
+def test_a_cgroup_that_is_not_there(folder: Path, reader: int) -> None:
+    made = planned(folder, cgroup=folder / "none", library="/nonexistent.so")
+    assert ended(spawn(folder, made), folder).code == Failure.CGROUP
+    assert json.loads((folder / "failure.json").read_text())["failure"] == "cgroup"
+    assert "nullbox: no VM: cannot join the cgroup" in console(reader)
+
+
+def test_a_library_that_is_not_there(folder: Path, reader: int) -> None:
+    made = planned(folder, cgroup=folder / "cgroup", library="/nonexistent.so")
+    assert ended(spawn(folder, made), folder).code == Failure.LIBRARY
+    assert (folder / "cgroup" / "cgroup.procs").read_text() == "0"
+    failure = json.loads((folder / "failure.json").read_text())
+    assert failure["code"] == Failure.LIBRARY
+    assert "/nonexistent.so" in failure["reason"]
+
+
+def test_a_machine_that_libkrun_refuses(folder: Path, reader: int) -> None:
+    from pykrun.lib import wheel_folder
+
+    wheel = wheel_folder()
+    if wheel is None:
+        pytest.skip("the smolmachines package is not installed")
+    made = planned(folder, cgroup=folder / "cgroup", library=str(wheel / "libkrun.so"))
+    made = replace(made, calls=(("krun_set_vm_config", (0, 0)),))
+    assert ended(spawn(folder, made), folder).code == Failure.MACHINE
+    assert "libkrun refused the machine: [Errno 22] krun_set_vm_config" in console(reader)
+
+
+def test_a_console_that_is_not_there(folder: Path) -> None:
+    made = replace(planned(folder, cgroup=folder / "cgroup", library="/x.so"), console=str(folder / "none"))
+    assert ended(spawn(folder, made), folder).code == Failure.CONSOLE
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+
+
+def start_time(pid: int) -> int:
+    return start_time_of(Path(f"/proc/{pid}/stat").read_text())
+
+
+def test_a_process_is_found_again_by_pid_and_start_time(tmp_path: Path) -> None:
+    child = sleeper()
+    try:
+        record = PidRecord(child.pid, start_time(child.pid))
+        record.save(tmp_path / "pid")
+        assert load_record(tmp_path / "pid") == record
+        adopted = VmProcess.adopt(record)
+        assert adopted is not None
+        assert not adopted.ended
+        assert adopted.poll(tmp_path) is None
+        child.kill()
+        assert adopted.wait(10)
+        child.wait(10)
+        assert adopted.poll(tmp_path) is None, "no record yet"
+        write_record(tmp_path, ExitRecord(record.pid, record.start_time, 3, None))
+        exit_record = adopted.poll(tmp_path)
+        assert exit_record is not None
+        assert exit_record.code == 3
+        adopted.close()
+        assert VmProcess.adopt(record) is None
+    finally:
+        child.kill()
+        child.wait(10)
+
+
+def test_a_reused_pid_is_nobody_we_know(tmp_path: Path) -> None:
+    child = sleeper()
+    try:
+        assert VmProcess.adopt(PidRecord(child.pid, start_time(child.pid) - 1)) is None
+    finally:
+        child.kill()
+        child.wait(10)
+
+
+def test_a_signal_is_told_from_a_code(folder: Path) -> None:
+    """The runner waits for a FIFO plan, so that there is time to kill it."""
+    os.mkfifo(folder / "plan.json")
+    process = VmProcess.spawn(folder / "plan.json", folder / "console", python=[sys.executable], environ=ENVIRON)
+    assert process.poll(folder) is None
+    os.kill(process.record.pid, signal.SIGKILL)
+    record = ended(process, folder)
+    assert (record.code, record.signal) == (None, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"pid": "x", "start_time": 1}', '{"pid": null, "start_time": 1}'])
+def test_a_broken_record_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pid").write_text(text)
+    assert load_record(tmp_path / "pid") is None
+    assert load_record(tmp_path / "none") is None
+
+
+def test_a_fifo_is_kept_and_another_thing_is_refused(tmp_path: Path) -> None:
+    make_fifo(tmp_path / "a")
+    make_fifo(tmp_path / "a")
+    (tmp_path / "b").touch()
+    with pytest.raises(FileExistsError):
+        make_fifo(tmp_path / "b")
+
+
+JAIL_PROBE = """
+import os, resource
+from nullbox.cage import jail
+from nullbox.cage.vmplan import JailSpec
+leak = os.open("/dev/null", os.O_RDONLY)
+os.set_inheritable(leak, True)
+jail.apply(JailSpec())
+status = open("/proc/self/status").read()
+print("NoNewPrivs:\\t1" in status, resource.getrlimit(resource.RLIMIT_CORE), end=" ")
+try: os.fstat(leak); print("open")
+except OSError: print("closed")
+"""
+
+
+def test_the_jail_closes_descriptors_and_takes_privileges() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", JAIL_PROBE], env=ENVIRON, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert ran.stdout == "True (0, 0) closed\n"

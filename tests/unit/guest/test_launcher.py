@@ -1,0 +1,235 @@
+"""The launcher: its configuration, its packed structures, its network setup in a namespace, and serving the host.
+
+The namespace is made for the test and has no way out: a `lo` and a pair of cards that lead to each other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nullbox.cage import control, guestconfig, plan
+from nullbox.guest import launcher
+
+REPOSITORY = Path(__file__).parents[3]
+CONFIG = {"name": "a", "version": "1.0", "argv": ["/agent/a"], "mounts": [["agent", "/agent", True]]}
+
+
+def test_host_and_guest_agree_on_the_configuration() -> None:
+    assert launcher.decode([guestconfig.encode(CONFIG)]) == {**CONFIG, "v": 1}
+
+
+def test_host_and_guest_agree_on_ports_and_places() -> None:
+    assert launcher.CONTROL_PORT == plan.CONTROL_PORT
+    assert launcher.CTX_PORT == plan.CTX_PORT
+    assert launcher.AGENT_FOLDER == plan.AGENT_MOUNT
+    assert launcher.LIBRARY == plan.GUEST_LIBRARY
+    assert json.loads(control.TERMINATE)["op"] == "terminate"
+
+
+@pytest.mark.parametrize("arguments", [[], ["x"], ["x", "y"], [""], ["eJwDAAAAAAE"], [guestconfig.encode({"v": 2})]])
+def test_a_broken_configuration_is_told(arguments: list[str]) -> None:
+    with pytest.raises(launcher.Unready, match="configuration"):
+        launcher.decode(arguments)
+
+
+@given(st.text(max_size=50))
+def test_any_word_is_a_configuration_or_unready(word: str) -> None:
+    with pytest.raises(launcher.Unready):
+        launcher.decode([word])
+
+
+def test_structures_have_the_kernels_sizes() -> None:
+    assert len(launcher.sockaddr("10.90.0.1")) == 16
+    assert len(launcher.ifreq("eth0", launcher.sockaddr("10.90.0.1"))) == 40
+    assert len(launcher.rtentry("10.90.0.1")) == 120
+
+
+def test_the_agents_environment_is_the_contracts() -> None:
+    environ = launcher.environment(CONFIG)
+    assert environ["AGENT_NAME"] == "a"
+    assert environ["AGENT_VERSION"] == "1.0"
+    assert environ["CTXGRAPH_PORT"] == "9100"
+
+
+NETWORK_PROBE = """
+import subprocess
+from nullbox.guest import launcher
+launcher.configure_network("card0", "10.90.0.6", 30, "10.90.0.5")
+print(open("/proc/net/route").read())
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    probe.connect(("192.0.2.1", 9))
+    print("source", probe.getsockname()[0])
+try: launcher.configure_network("none0", "10.90.0.6", 30, "10.90.0.5")
+except launcher.Unready as error: print("unready:", error)
+"""
+
+
+@pytest.mark.net
+def test_the_network_is_configured_in_a_namespace() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root for a network namespace")
+    made = "ip link add card0 type veth peer name peer0 && ip link set peer0 up && exec "
+    ran = subprocess.run(
+        ["unshare", "--net", "sh", "-c", f'{made} "$0" -c "$1"', sys.executable, NETWORK_PROBE],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if "Operation not permitted" in ran.stderr or "Unknown device type" in ran.stderr:
+        pytest.skip(f"no network namespace with a pair of cards here: {ran.stderr.strip()}")
+    assert ran.returncode == 0, ran.stderr
+    routes = [line.split() for line in ran.stdout.splitlines() if line.startswith("card0")]
+    gateway = "05005A0A"
+    assert any(route[1] == "00000000" and route[2] == gateway for route in routes), ran.stdout
+    assert any(route[1] == "04005A0A" and route[7] == "FCFFFFFF" for route in routes), ran.stdout
+    assert "source 10.90.0.6" in ran.stdout
+    assert "unready: cannot give none0 the address 10.90.0.6: No such device" in ran.stdout
+
+
+SUPERVISED = """
+import socket, subprocess, sys
+from nullbox.guest import launcher
+path, *command = sys.argv[1:]
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen(4)
+listener.setblocking(False)
+agent = subprocess.Popen(command, start_new_session=True)
+print("listening", flush=True)
+sys.exit(launcher.Supervisor(listener, agent).run())
+"""
+
+
+class Guest:
+    """A launcher that listens on a Unix socket in place of vsock."""
+
+    def __init__(self, path: Path, program: str) -> None:
+        self.path = path
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SUPERVISED, str(path), sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.line = self.process.stdout.readline
+
+    def connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self.path))  # waits for room in the backlog, which a timeout would not let it
+        connection.settimeout(20)
+        return connection
+
+    def code(self) -> int:
+        return self.process.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("program", "code"), [("", 0), ("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)]
+)
+def test_the_launcher_ends_with_the_agents_code(tmp_path: Path, program: str, code: int) -> None:
+    guest = Guest(tmp_path / "s", program)
+    assert guest.code() == code
+
+
+SAYS_WHEN_TERMINATED = (
+    "import signal, sys, time\n"
+    "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+    "print('ready', flush=True)\n"
+    "while True: time.sleep(60)\n"
+)
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Any:
+    made = Guest(tmp_path / "s", SAYS_WHEN_TERMINATED)
+    assert {made.line().strip(), made.line().strip()} == {"listening", "ready"}
+    yield made
+    if made.process.poll() is None:
+        made.process.terminate()
+    made.process.wait(20)
+    assert made.process.stdout is not None
+    made.process.stdout.close()
+
+
+def test_hello_and_terminate(guest: Guest) -> None:
+    with guest.connect() as connection:
+        hello = control.parse_hello(connection.makefile("rb").readline().rstrip(b"\n"))
+        assert hello.kernel == os.uname().release
+        assert hello.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        connection.sendall(control.TERMINATE)
+        assert guest.code() == 7
+
+
+def test_sigterm_is_passed_on(guest: Guest) -> None:
+    guest.process.terminate()
+    assert guest.code() == 7
+
+
+def test_nonsense_and_floods_cost_their_own_connection_only(guest: Guest) -> None:
+    connections = [guest.connect() for _ in range(launcher.MAX_CONNECTIONS + 2)]
+    for connection in connections:
+        threading.Thread(target=_flood, args=(connection,), daemon=True).start()
+    with guest.connect() as connection:
+        assert connection.makefile("rb").readline().startswith(b"{")
+        connection.sendall(b'{"op": "dance"}\n[1]\nnull\n\xff\n')
+        connection.sendall(control.TERMINATE)
+        assert guest.code() == 7
+    for connection in connections:
+        connection.close()
+
+
+def _flood(connection: socket.socket) -> None:
+    try:
+        for _ in range(50):
+            connection.sendall(b"x" * 4096)
+    except OSError:
+        pass
+
+
+def test_a_mount_that_fails_says_which(tmp_path: Path) -> None:
+    with pytest.raises(launcher.Unready, match=r"cannot mount none \(nosuchfs\) on "):
+        launcher.mount("none", str(tmp_path), "nosuchfs", 0)
+
+
+def test_ctypes_sees_the_same_structures() -> None:
+    """An independent description of struct rtentry, from its declaration in C."""
+
+    class SockAddr(ctypes.Structure):
+        _fields_ = [("family", ctypes.c_ushort), ("port", ctypes.c_ushort), ("address", ctypes.c_ubyte * 12)]
+
+    class RtEntry(ctypes.Structure):
+        _fields_ = [
+            ("pad1", ctypes.c_ulong),
+            ("destination", SockAddr),
+            ("gateway", SockAddr),
+            ("mask", SockAddr),
+            ("flags", ctypes.c_ushort),
+            ("pad2", ctypes.c_short),
+            ("pad3", ctypes.c_ulong),
+            ("pad4", ctypes.c_void_p),
+            ("metric", ctypes.c_short),
+            ("device", ctypes.c_char_p),
+            ("mtu", ctypes.c_ulong),
+            ("window", ctypes.c_ulong),
+            ("irtt", ctypes.c_ushort),
+        ]
+
+    entry = RtEntry.from_buffer_copy(launcher.rtentry("10.90.0.5"))
+    assert bytes(entry.gateway.address)[:4] == bytes([10, 90, 0, 5])
+    assert (entry.flags, entry.destination.family, entry.mask.family) == (3, socket.AF_INET, socket.AF_INET)
+    assert entry.device is None
