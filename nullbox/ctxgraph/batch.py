@@ -121,7 +121,7 @@ class Changes:
 
     frontier: Frontier
     ts_ns: int
-    objects: list[tuple[int, bytes, str]] = field(default_factory=list)
+    objects: list[tuple[int, bytes, str | None]] = field(default_factory=list)
     log: list[tuple[int, int, int, str, str, int, int]] = field(default_factory=list)
     edges: list[tuple[int, bytes]] = field(default_factory=list)
     ttl: list[tuple[int, int]] = field(default_factory=list)
@@ -144,7 +144,9 @@ def decide(
     limits: quota of an author; None for no quota.
     """
     decision = _Decision(lookup, Changes(frontier.copy(), now_ns), usage, limits)
-    decision.objects.update(lookup.existing([op.hash for op in ops if isinstance(op, Write)]))
+    writes = [op for op in ops if isinstance(op, Write)]
+    named = [op.hash for op in writes] + [parent for op in writes for parent in op.parents]
+    decision.objects.update(lookup.existing(named))
     outcomes: list[Ack | NullBoxError] = []
     for op in ops:
         try:
@@ -184,6 +186,10 @@ class _Decision:
     def _write(self, op: Write) -> Ack:
         if op.expected_head is not ANYTHING:
             self._check_head(op.key, op.expected_head)
+        for parent in op.parents:
+            if parent not in self.objects:
+                message = f"the parent {parent.hex()} is not in the store; write it first"
+                raise NullBoxError(ErrorCode.INVALID, message)
         known = self.objects.get(op.hash)
         self._charge(op.agent_id, op.key, op.text if known is None else None)
         changes = self.changes

@@ -66,6 +66,9 @@ def _plain(value: Any, depth: int, path: str) -> bool:
     if kind is float:
         if value - value != 0.0:
             raise _invalid(f"{path}: {value} is not a JSON number; use null or a text")
+        if MAX_INTEGER < abs(value) < 1e21 and value.is_integer():
+            # Its canonical form has no exponent, so it would read back as an integer that is refused.
+            raise _invalid(f"{path}: {value!r} is beyond ±(2^53-1) and has no exponent in RFC 8785; send it as a text")
         return False
     if depth == 0:
         raise _invalid(f"nested deeper than {MAX_DEPTH} levels at {path[:80]}; flatten the value")

@@ -67,6 +67,13 @@ class Params:
             raise self._error(f'"{name}" must be one of {", ".join(choices)}, not {str(value)[:40]!r}')
         return str(value)
 
+    def flag(self, name: str) -> bool:
+        """False unless given."""
+        value = self._left.pop(name, None)
+        if value is not None and not isinstance(value, bool):
+            raise self._error(f'"{name}" must be true or false, not {type(value).__name__}')
+        return bool(value)
+
     def done(self) -> None:
         if self._left:
             names = ", ".join(repr(name[:40]) for name in sorted(self._left))

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nullbox.ctxgraph.access import HOST_AGENT, host_rights, rights
+from nullbox.ctxgraph.methods import METHODS
 from nullbox.ctxgraph.quota import Limits
 from nullbox.ctxgraph.server import CtxServer
 from nullbox.ctxgraph.store import Store, default_limits
@@ -122,7 +123,7 @@ class CtxgraphService:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
         store = Store(layout.ctx_store, limits=limits)
-        self._server = CtxServer(store, limits=limits)
+        self._server = CtxServer(store, METHODS, limits=limits)
         self._lines = LineServer(self._server.handle, limits=_CONNECTIONS, deadline=_deadline)
         self._server.grant(HOST_AGENT, host_rights())
         await self._lines.listen(layout.ctx_host_socket, mode=0o600, channel=HOST_AGENT)

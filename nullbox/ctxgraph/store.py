@@ -4,24 +4,24 @@ A group is durable when `apply` returns (`synchronous=FULL`: the WAL is synced b
 https://sqlite.org/pragma.html#pragma_synchronous). Not thread-safe: one thread at a time uses a Store.
 """
 
-# ruff: noqa: S608 - statements are put together from fixed texts and marks; every value is bound
-
 from __future__ import annotations
 
 import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from nullbox.ctxgraph import faults, schema
 from nullbox.ctxgraph.access import HOST_AGENT
-from nullbox.ctxgraph.batch import Ack, Changes, Expire, Head, Op, Stored, decide
-from nullbox.ctxgraph.entry import Kind
+from nullbox.ctxgraph.batch import Ack, Changes, Expire, Op, decide
+from nullbox.ctxgraph.entry import Entry
+from nullbox.ctxgraph.lookup import SqlLookup
 from nullbox.ctxgraph.merkle import Frontier, peaks
 from nullbox.ctxgraph.quota import Limits, Usage
+from nullbox.ctxgraph.replay import repeat
 from nullbox.ctxgraph.tiles import tile_source
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
@@ -122,8 +122,24 @@ class Store:
     def _apply(self, ops: list[Op]) -> list[Outcome]:
         now_ns = max(self._clock_ns(), self._last_ns)
         changes, outcomes = decide(ops, self._lookup(), self._frontier, now_ns, self._usage, self._limits)
-        if not changes.log and not changes.ttl_done:
-            return outcomes
+        if changes.log or changes.ttl_done:
+            self._commit(changes)
+        return outcomes
+
+    def replay(self, records: Sequence[Entry]) -> None:
+        """Append records of another store as they are, seq and time included, as one durable transaction.
+
+        Raises:
+            NullBoxError: `invalid`: a record that cannot follow here, or whose value does not match its hash;
+                `unavailable`: SQLite failed. Nothing of these records is stored then.
+        """
+        changes = repeat(records, self._lookup(), self._frontier, self._last_ns, self._usage)
+        try:
+            self._commit(changes)
+        except sqlite3.Error as error:
+            raise faults.explain(error) from error
+
+    def _commit(self, changes: Changes) -> None:
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         try:
@@ -135,12 +151,11 @@ class Store:
             raise
         changes.frontier.tiles.clear()
         self._frontier = changes.frontier
-        self._last_ns = now_ns
+        self._last_ns = changes.ts_ns
         self._usage.update(changes.usage)
         if changes.payload:
             # Otherwise the old text would stay readable in the WAL file.
             execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return outcomes
 
     def _insert(self, changes: Changes) -> None:
         insert = self._insert_rows
@@ -228,40 +243,8 @@ class Store:
             os.close(self._lock)
             self._lock = -1
 
-    def _lookup(self) -> _SqlLookup:
-        return _SqlLookup(self._connection)
-
-
-class _SqlLookup:
-    """`batch.Lookup` on the tables."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._execute = connection.execute
-
-    def existing(self, hashes: list[bytes]) -> Mapping[bytes, tuple[int, bool]]:
-        if not hashes:
-            return {}
-        marks = ",".join("?" * len(hashes))
-        sql = f"SELECT hash, seq, value IS NULL FROM objects WHERE hash IN ({marks})"
-        return {found: (seq, bool(erased)) for found, seq, erased in self._execute(sql, hashes)}
-
-    def head(self, key: str, now_ns: int) -> Head | None:
-        row = self._execute(
-            "SELECT o.hash, l.object, l.seq, l.agent_id, l.kind, l.expires_ns FROM log l"
-            " JOIN objects o ON o.seq = l.object WHERE l.key = ? AND l.kind <> ? ORDER BY l.seq DESC LIMIT 1",
-            (key, int(Kind.ERASE)),
-        ).fetchone()
-        if row is None or row[4] != Kind.WRITE or 0 < row[5] <= now_ns:
-            return None
-        return Head(*row[:4])
-
-    def stored(self, hash: bytes) -> Stored | None:
-        row = self._execute(
-            "SELECT o.seq, l.agent_id, l.key, o.value IS NULL FROM objects o JOIN log l ON l.seq = o.seq"
-            " WHERE o.hash = ?",
-            (hash,),
-        ).fetchone()
-        return None if row is None else Stored(row[0], row[1], row[2], bool(row[3]))
+    def _lookup(self) -> SqlLookup:
+        return SqlLookup(self._connection)
 
 
 def _with_rows(statement: str, columns: int, rows: int) -> str:
