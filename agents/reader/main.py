@@ -22,7 +22,7 @@ def main() -> None:
             count += 1
             boots.add(str(entry["value"].get("boot_id")))
             after = int(entry["seq"])
-    for entry in ctx.watch(SOURCE, since=after or 0):
+    for entry in ctx.watch(SOURCE, since_seq=after or 0):
         count += 1
         boots.add(str(entry["value"].get("boot_id")))
         if count % EVERY == 0:

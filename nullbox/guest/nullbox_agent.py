@@ -140,22 +140,29 @@ class Ctx:
         """Every entry of a key, oldest first."""
         return self._page("history", {"key": key, "limit": limit}, after)
 
-    def watch(self, prefix: str = "", *, since: int | None = None) -> Iterator[Entry]:
-        """Entries as they are written, for ever; from after `since`, or from now on.
+    def watch(self, prefix: str = "", *, since_seq: int | None = None) -> Iterator[Entry]:
+        """Entries as they are written, for ever; from after `since_seq`, or from now on.
 
         A lost connection is made anew, and the entries of the gap follow: none is left out, none comes twice.
         """
+        pause = FIRST_PAUSE
         while True:
             try:
                 connection = self._retry(lambda: Connection(self._path, self._timeout))
-                params = {"prefix": prefix} | ({} if since is None else {"since": since})
+                params = {"prefix": prefix} | ({} if since_seq is None else {"since_seq": since_seq})
                 opened = connection.request("watch", params)
-                since = opened.get("since", since)
+                since_seq = opened.get("since_seq", since_seq)
                 for entry in _stream(connection, opened["subscription"]):
-                    since = entry.get("seq", since)
+                    since_seq = entry.get("seq", since_seq)
+                    pause = FIRST_PAUSE
                     yield entry
-            except OSError:
-                time.sleep(FIRST_PAUSE)
+            except CtxError as error:
+                if error.code != "unavailable":  # the store closes, or this watcher was too slow: go on from here
+                    raise
+            except (OSError, ValueError):
+                pass
+            time.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     def call(self, method: str, params: dict[str, Any]) -> Any:
         """Any method of ctxgraph by name. Raises CtxError."""
