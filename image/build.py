@@ -115,6 +115,7 @@ def planned(sources: Sources, python: ImagePython, repository: Path) -> list[Ent
         *plan.host_modules(modules, python.stdlib, origins, repository, distributions),
         *plan.guest_stdlib(python.stdlib, origins),
         *plan.project_files(repository),
+        *plan.metadata_entries(),
         *plan.krun_entries(sources.pypi["smolmachines"]),
         Entry("etc/os-release", "text", plan.GENERATED, text=texts.os_release(version, DEFAULT_SUITE)),
         Entry(

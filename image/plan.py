@@ -159,6 +159,18 @@ def krun_entries(smolmachines: Unpacked) -> Iterator[Entry]:
         yield Entry(f"system/lib/{name}", "file", smolmachines.origin, source=source)
 
 
+def metadata_entries() -> Iterator[Entry]:
+    """Name and version of each distribution, where `importlib.metadata` looks for them."""
+    for item in contents.DISTRIBUTIONS:
+        folder = f"{item.name.replace('-', '_')}-{item.version}.dist-info"
+        yield Entry(
+            f"system/python/{folder}/METADATA",
+            "text",
+            f"pypi:{item.name}=={item.version}",
+            text=f"Metadata-Version: 2.1\nName: {item.name}\nVersion: {item.version}\n",
+        )
+
+
 def certificate_bundle(folder: Path) -> str:
     """All certificates of a folder, in the order of their file names."""
     return "".join(file.read_text().strip() + "\n" for file in sorted(folder.rglob("*.crt")))

@@ -87,7 +87,11 @@ def boot(folder: RunFolder, machine: Machine, choice: str) -> float | None:
     began = time.monotonic()
     say(f"booting; console: {folder.console}")
     run.start(folder, machine, choice)
-    run.wait_ready(folder, READY_SECONDS[machine.kvm])
+    try:
+        run.wait_ready(folder, READY_SECONDS[machine.kvm])
+    except KeyboardInterrupt:
+        run.stop(folder, say)
+        raise
     return time.monotonic() - began
 
 

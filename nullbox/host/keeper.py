@@ -44,7 +44,6 @@ def frontend_open(chardevs: list[dict[str, Any]], label: str) -> bool:
 async def follow_port(socket: Path, relay: Relay) -> None:
     """Tell the relay whether the gateway's port is open in the machine, until QEMU ends."""
     client = QMPClient("nullbox")
-    client.logger.setLevel(logging.ERROR)
     deadline = asyncio.get_running_loop().time() + QMP_SECONDS
     while True:
         try:
@@ -112,6 +111,7 @@ async def keep(plan: dict[str, Any]) -> int:
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # it reports each try to connect
     return asyncio.run(keep(json.loads(Path(sys.argv[1]).read_text())))
 
 

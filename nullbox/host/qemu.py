@@ -23,8 +23,10 @@ KERNEL_ARGUMENTS = (
     "console=ttyS0",
     "panic=-1",
     "random.trust_cpu=on",
+    "TERM=dumb",
 )
-"""Boots the image without initramfs; a panic restarts the machine at once, which `-no-reboot` turns into an end."""
+"""Boots the image without initramfs; a panic restarts the machine at once, which `-no-reboot` turns into an end.
+The kernel hands TERM to PID 1: the console is a log file, so nothing is to be coloured."""
 
 KVM = ("-accel", "kvm", "-cpu", "host")
 TCG = ("-accel", "tcg,thread=multi", "-cpu", "max")

@@ -31,6 +31,8 @@ POWER_OFF_SECONDS = 30.0
 KILL_SECONDS = 5.0
 POLL_SECONDS = 0.2
 CONSOLE_TAIL = 30
+HOLD_MARK = "NullBox: recovery hold"
+"""What PID 1 writes on the console when it gives up."""
 
 
 class MachineError(Exception):
@@ -121,6 +123,10 @@ def wait_ready(folder: RunFolder, seconds: float) -> dict[str, Any]:
     while time.monotonic() < deadline:
         if not running(folder):
             raise MachineError(f"the machine has ended; its console's last lines:\n{tail(folder.console)}")
+        if HOLD_MARK in folder.console.read_text(errors="replace"):
+            raise MachineError(
+                f"the system gave up and holds; `nullbox stop` ends it; its console:\n{tail(folder.console)}"
+            )
         try:
             with Client(folder.socket, timeout=10.0) as client:
                 status: dict[str, Any] = client.call("status")
