@@ -11,6 +11,7 @@ from typing import Any
 
 from thespian.actors import ActorAddress, ActorExitRequest
 from thespian.system.actorManager import ActorManager
+from thespian.system.messages.admin import PendingActorResponse
 from thespian.system.messages.multiproc import EndpointConnected
 from thespian.system.transport import TransmitIntent
 
@@ -22,6 +23,9 @@ from nullbox.actors.thespian_fixes import Replicator
 from nullbox.actors.transport import naming
 from nullbox.actors.transport.unix import UnixTransport
 from nullbox.protocols.messages import Address, Stop
+
+ORDERS = (ActorExitRequest, PendingActorResponse)
+"""Messages of Thespian's that an actor takes from its parent, the administrator and itself only."""
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,7 @@ class Manager(Replicator, ActorManager):  # type: ignore[misc]
             None,
         )
         self._child_id = child_id
+        self._superiors = (parent, Address(naming.ADMIN), transport.address)
         self.base: BaseActor | None = None
 
     def make_actor(self) -> None:
@@ -86,6 +91,9 @@ class Manager(Replicator, ActorManager):  # type: ignore[misc]
         return self._actorExit(ActorExitRequest())
 
     def _handleOneMessage(self, envelope: Any) -> object:
+        if isinstance(envelope.message, ORDERS) and envelope.sender.addressDetails not in self._superiors:
+            log.warning("%s may not send %s", envelope.sender.addressDetails.name, type(envelope.message).__name__)
+            return True
         if self.base is not None and isinstance(envelope.message, ActorExitRequest):
             return self._exit_requested("the actor system ends")
         return super()._handleOneMessage(envelope)

@@ -153,6 +153,7 @@ def run_logger(transport: UnixTransport) -> None:
     process.set_name("actor-logger")
     parent = transport.place.parent
     assert parent is not None
+    transport.only_from = parent
     level = logging.getLogger().level
     root_configuration = logs.configuration(level)
     logdirector.startupASLogger(ActorAddress(parent), None, root_configuration, lambda _endpoint: transport, None)

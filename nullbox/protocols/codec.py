@@ -284,12 +284,14 @@ _SCALARS: dict[Any, tuple[frozenset[type], type | None]] = {
 
 def _union(checks: list[Check], name: str) -> Check:
     def check(value: Any, where: str, depth: int) -> None:
+        reasons = []
         for each in checks:
             try:
                 return each(value, where, depth)
-            except CodecError:
-                continue
-        raise _wrong(where, name, value)
+            except CodecError as error:
+                reasons.append(error)
+        within = [error for error in reasons if not str(error).startswith(f"{where} must be ")]
+        raise within[0] if within else _wrong(where, name, value)
 
     return check
 

@@ -65,7 +65,7 @@ class PendingActor:
     actorClassName: str
     forActor: Address | None
     instanceNum: int
-    targetActorReq: dict[str, Any] | None
+    targetActorReq: dict[str, str] | None
     globalName: str | None
     sourceHash: None
     alreadyTried: list[Address]

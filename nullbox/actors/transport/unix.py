@@ -43,6 +43,8 @@ class UnixTransport(Sender):
         """Takes NullBox's messages; Thespian's go to the handler given to `run`."""
         self.malformed = 0
         """Messages of verified peers that could not be decoded."""
+        self.only_from: Address | None = None
+        """The only mailbox that messages are taken from, where that is set."""
         self._self = Peer(self.address, self.myAddress)
         self._inbox: deque[Item] = deque()
         self._stop: thespian_transport.Thespian__Run__Result | None = None
@@ -64,6 +66,8 @@ class UnixTransport(Sender):
     def _arrived(self, peer: Peer, kind: packet.Kind, body: bytes | memoryview) -> None:
         """Decode a message into the inbox. What is malformed is counted, reported and forgotten."""
         try:
+            if self.only_from not in (None, peer.address, self.address):
+                raise CodecError(f"only {self.only_from.name} may send messages here")
             if kind is packet.Kind.MESSAGE:
                 self._inbox.append((codec.decode(body), peer.address))
             else:
