@@ -30,7 +30,7 @@ from nullbox.actors.transport.outbox import Delivery
 from nullbox.actors.transport.peer import Place
 from nullbox.actors.transport.unix import UnixTransport
 from nullbox.protocols.errors import ErrorCode, NullBoxError
-from nullbox.protocols.messages import Address, CrashReport, Exiting, ExitReason
+from nullbox.protocols.messages import Address, CrashReport, Exiting, ExitReason, Ping, Pong
 
 START_SECONDS = 10.0
 MAX_MAIL = 1024
@@ -127,8 +127,7 @@ class System:
         return self._transport.tell(address, message)
 
     def ask(self, address: Address, message: Any, timeout: float) -> Any:
-        """Send a message and return the answer: the one with the same `request_id` where the message has one,
-        else the next from that address. Others are kept for `receive`.
+        """Send a message and return the answer (see `is_answer`) from that address. Others are kept for `receive`.
 
         Raises:
             NullBoxError: no answer in `timeout` seconds, or nobody there to answer.
@@ -136,11 +135,9 @@ class System:
         what = type(message).__name__
         if not (delivery := self.tell(address, message)):
             raise NullBoxError(ErrorCode.UNAVAILABLE, f"{address.name} cannot be asked: {delivery.value}")
-        wanted = getattr(message, "request_id", None)
         until = time.monotonic() + timeout
         while (answer := self._next(until)) is not None:
-            same = getattr(answer.message, "request_id", None) == wanted
-            if same and answer.sender.addressDetails == address:
+            if is_answer(message, answer.message) and answer.sender.addressDetails == address:
                 return answer.message
             self._keep(answer)
         raise NullBoxError(ErrorCode.TIMEOUT, f"{address.name} did not answer {what} within {timeout:g} s")
@@ -230,6 +227,14 @@ class System:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.shutdown()
+
+
+def is_answer(question: Any, message: Any) -> bool:
+    """Whether `message` answers `question`: Pong a Ping, else what repeats its `request_id`, else anything."""
+    if isinstance(question, Ping):
+        return isinstance(message, Pong) and message.seq == question.seq
+    wanted = getattr(question, "request_id", None)
+    return wanted is None or getattr(message, "request_id", None) == wanted
 
 
 def start_system(directory: Path) -> System:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from nullbox.actors.base import BaseActor
+from nullbox.actors.system import is_answer
 from nullbox.actors.transport.outbox import Delivery
 from nullbox.protocols.messages import Address, CrashReport, Exiting, ExitReason, Ready, Start, Stop
 
@@ -75,15 +76,9 @@ class Harness(ABC):
         return address
 
     def ask(self, address: Address, message: Any, timeout: float = SECONDS) -> Any:
-        """Send a request and wait for the answer with its `request_id` (or, without one, for any answer)."""
+        """Send a message and wait for its answer (see `system.is_answer`) from that address."""
         assert self.tell(address, message), f"{address.name} cannot be asked"
-        wanted = getattr(message, "request_id", None)
-        return self.expect(
-            object,
-            sender=address,
-            where=lambda answer: getattr(answer, "request_id", None) == wanted,
-            timeout=timeout,
-        )
+        return self.expect(object, sender=address, where=lambda answer: is_answer(message, answer), timeout=timeout)
 
     def expect(
         self,
