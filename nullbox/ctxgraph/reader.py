@@ -78,7 +78,8 @@ class Reader:
                 yield connection
             finally:
                 if connection.in_transaction:
-                    connection.execute("COMMIT")
+                    # There is nothing to commit, and on a damaged database a commit would fail.
+                    connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             raise faults.explain(error) from error
 

@@ -60,12 +60,15 @@ class Store:
         self._lock = _lock(path.with_name(path.name + ".lock"))
         try:
             self._connection = _connect(path)
-            self._load()
-        except sqlite3.Error as error:
+            try:
+                self._load()
+            except BaseException:
+                self._connection.close()
+                raise
+        except BaseException as error:
             os.close(self._lock)
-            raise faults.explain(error) from error
-        except BaseException:
-            os.close(self._lock)
+            if isinstance(error, sqlite3.Error):
+                raise faults.explain(error) from error
             raise
 
     # --- state ----------------------------------------------------------------------------------------------
