@@ -13,8 +13,9 @@ from typing import Any
 
 from nullbox.egress import expr as e
 from nullbox.egress.expr import Command
-from nullbox.egress.policy import LinkPolicy
-from nullbox.egress.ruleset import TABLE, element, link_commands
+from nullbox.egress.policy import Grant, LinkPolicy, parse_grant
+from nullbox.egress.ruleset import element, link_commands
+from nullbox.egress.sets import TABLE
 from nullbox.egress.slots import Slot, slot_of_tap
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
@@ -36,6 +37,18 @@ class Link:
     agent: str
     marks: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     budget: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """What a cage needs to attach an agent: the fields of the message `LinkReady`."""
+
+    agent: str
+    tap: str
+    mac: str
+    guest_address: str
+    gateway_address: str
+    prefix: int
 
 
 def limit_of(calls_per_hour: int) -> tuple[int, int]:
@@ -137,6 +150,18 @@ def read_limits(objects: Iterable[Mapping[str, Any]]) -> dict[str, int]:
         if body is not None:
             found[body["name"]] = int(body["rate"]) + int(body.get("burst", 1)) - 1
     return found
+
+
+def grants_of(link: Link) -> list[Grant]:
+    """The grants behind a link's marks. The kernel keeps them as text, so they survive a restart."""
+    return [parse_grant(text) for text in link.marks if text != LEARNING and not text.endswith("~")]
+
+
+def marks_for(link: Link, name: str) -> list[tuple[int, int]]:
+    """(port, mark) of every grant that covers `name`; port 0, which is any, for a learning agent."""
+    if LEARNING in link.marks:
+        return [(0, link.marks[LEARNING])]
+    return [(grant.port, link.marks[grant.text]) for grant in grants_of(link) if grant.covers_name(name)]
 
 
 def _value_and_comment(item: Any) -> tuple[Any, str]:

@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from nullbox.egress.dns.resolver import AgentResolver
 from nullbox.egress.expr import Command
 from nullbox.egress.nft import guard
+from nullbox.egress.policy import Grant
 from nullbox.egress.slots import Slot
 from nullbox.egress.tap import TapState
 from nullbox.protocols.errors import ErrorCode, NullBoxError
@@ -125,3 +127,24 @@ class MemoryTaps:
     def enable_forwarding(self) -> None:
         self.forwarding = True
         self.log.append("forward")
+
+
+class MemoryResolvers:
+    """Resolvers without sockets: a test asks `resolvers.served[agent]` itself."""
+
+    def __init__(self) -> None:
+        self.served: dict[str, AgentResolver] = {}
+
+    def open(self, slot: Slot, agent: str, resolver: AgentResolver) -> None:
+        self.served[agent] = resolver
+
+    def close(self, agent: str) -> None:
+        self.served.pop(agent, None)
+
+    def regrant(self, agent: str, grants: Sequence[Grant], *, learn: bool = False) -> bool:
+        if agent in self.served:
+            self.served[agent].regrant(grants, learn=learn)
+        return agent in self.served
+
+    def forget(self, agent: str) -> int:
+        return self.served[agent].forget()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from nullbox.egress.expr import Command
-from nullbox.egress.ruleset import SETS, TABLE
+from nullbox.egress.sets import SETS, TABLE
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
 FAMILIES = frozenset({"inet", "arp"})

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from nullbox.egress.chains import ARP_CHAINS, CHAINS
 from nullbox.egress.links import Link, change, removal
 from nullbox.egress.nft import guard
 from nullbox.egress.policy import parse_policy
 from nullbox.egress.reasons import TEXT, Reason
-from nullbox.egress.ruleset import ARP_CHAINS, CHAINS, SETS, Base, base_commands, prefix
+from nullbox.egress.ruleset import Base, base_commands, prefix
+from nullbox.egress.sets import SETS
 from nullbox.egress.slots import Slot
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "egress"
