@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 ALLOWED = 'a duration such as "500ms", "5s", "2m" or "1h"'
 
 
