@@ -132,7 +132,7 @@ def reply(query: Query, rcode: Rcode, addresses: tuple[str, ...] = (), ttl: int 
 
 def pack(answer: dnslib.DNSRecord, limit: int | None) -> bytes:
     """The octets of an answer; over UDP, one that is longer than `limit` is cut and marked (RFC 2181, 9)."""
-    data: bytes = answer.pack()
+    data = bytes(answer.pack())
     if limit is None or len(data) <= limit:
         return data
     answer.rr = []
