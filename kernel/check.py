@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kernel import hardening
+
 SET_LINE = re.compile(r"CONFIG_(\w+)=(.*)")
 UNSET_LINE = re.compile(r"# CONFIG_(\w+) is not set")
 
@@ -124,22 +126,40 @@ def compare(wanted: Mapping[str, str], final: Mapping[str, str]) -> list[Differe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line: `python -m kernel.check .config FRAGMENT…`; 1 when an option fell away."""
-    parser = argparse.ArgumentParser(prog="kernel.check", description=main.__doc__)
+    """Hold a finished kernel against its fragments, or against the KSPP table.
+
+    `python -m kernel.check .config FRAGMENT…` fails when an option fell away;
+    `python -m kernel.check --kspp .config [--flavour virt]` when a recommendation is missed without a reason.
+    """
+    parser = argparse.ArgumentParser(prog="kernel.check", description="Hold a kernel's .config against a standard.")
     parser.add_argument("config", type=Path, help="the final .config")
-    parser.add_argument("fragments", type=Path, nargs="+", help="fragments, the overriding ones last")
+    parser.add_argument("fragments", type=Path, nargs="*", help="fragments, the overriding ones last")
+    parser.add_argument("--kspp", action="store_true", help="against kernel/kspp.toml instead of fragments")
+    parser.add_argument("--flavour", default="virt", help="whose exceptions count with --kspp (default: virt)")
     arguments = parser.parse_args(argv)
+    if arguments.kspp == bool(arguments.fragments):
+        parser.error("give either fragments or --kspp")
     try:
         final = parse(arguments.config.read_text(), str(arguments.config))
         wanted = merge(parse(path.read_text(), str(path)) for path in arguments.fragments)
     except (OSError, FragmentError) as error:
         print(f"kernel.check: {error}", file=sys.stderr)
         return 2
+    if arguments.kspp:
+        return _check_hardening(final, arguments.flavour)
     differences = compare(wanted, final)
     for difference in differences:
         print(difference, file=sys.stderr)
     print(f"{len(wanted) - len(differences)} of {len(wanted)} options are as wanted")
     return 1 if differences else 0
+
+
+def _check_hardening(final: Mapping[str, str], flavour: str) -> int:
+    from kernel import system  # here, since `system` reads tables of other packages, which plain checks do without
+
+    table, findings = system.assess(final, flavour)
+    print(hardening.report(table, findings))
+    return 1 if hardening.faults(findings) else 0
 
 
 if __name__ == "__main__":
