@@ -11,6 +11,7 @@ from typing import Any
 
 from nullbox.gateway import logs, machine, views
 from nullbox.gateway.backend import ROOT, Backend
+from nullbox.gateway.journal import Journal
 from nullbox.gateway.methods import METHODS, deadline_of
 from nullbox.gateway.roles import Roles
 from nullbox.gateway.schema import arguments
@@ -26,7 +27,8 @@ PATIENCE = 0.15
 """Seconds that `status` waits for the root supervisor before it answers from the last tree it saw."""
 INSPECT_PATIENCE = 5.0
 WAIT_STEP = 0.1
-EVENTS_STEP = 0.5
+MOST_EVENTS = 200
+"""Events of one answer: tracebacks and all, they fit one message."""
 
 Arguments = Mapping[str, Any]
 
@@ -39,17 +41,20 @@ class Handlers:
         backend: Backend,
         layout: Layout,
         roles: Roles,
+        journal: Journal,
         driver: str = "krun",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
         self._layout = layout
         self._roles = roles
+        self._journal = journal
         self._clock = clock
         self._tree: list[dict[str, Any]] = []
         self._tree_at: float | None = None
         self._asking: asyncio.Task[list[dict[str, Any]]] | None = None
         self._ctx = AsyncClient(layout.ctx_host_socket, timeout=None)
+        self._boot_id = machine.boot_id()
         self._machine = {
             **machine.versions(),
             "driver": driver,
@@ -97,6 +102,11 @@ class Handlers:
                 return await self.tree(), 0.0
         except (TimeoutError, NullBoxError):
             return self._tree, self._clock() - self._tree_at
+
+    async def root_identity(self) -> str:
+        """Names the incarnation of the root supervisor: whoever counts events anew."""
+        root = (await self.tree())[0]
+        return f"{self._boot_id}/{root['pid']}"
 
     async def _agent(self, name: str) -> views.Node:
         return views.find(await self.tree(), name)
@@ -174,21 +184,14 @@ class Handlers:
     async def events(self, call: Call, given: Arguments) -> Any:
         if given["follow"]:
             return call.stream(self._follow_events(given["since"]))
-        return await self._events(given["since"], given["limit"])
-
-    async def _events(self, since: int, limit: int) -> dict[str, Any]:
-        query = Query(0, "events", {"since": since, "limit": limit})
-        answer: dict[str, Any] = await self._backend.ask(ROOT, query)
-        return answer
+        return self._journal.since(given["since"], min(given["limit"], MOST_EVENTS))
 
     async def _follow_events(self, since: int) -> AsyncIterator[Any]:
         while True:
-            answer = await self._events(since, 500)
-            for event in answer["events"]:
+            for event in self._journal.since(since)["events"]:
                 since = event["seq"]
                 yield event
-            if not answer["events"]:
-                await asyncio.sleep(EVENTS_STEP)
+            await self._journal.wait(since)
 
     async def egress_rules(self, call: Call, given: Arguments) -> Any:
         if given["agent"] is not None:

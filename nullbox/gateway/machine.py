@@ -43,6 +43,14 @@ def uptime(proc: Path = Path("/proc")) -> float | None:
         return None
 
 
+def boot_id(proc: Path = Path("/proc")) -> str:
+    """The kernel's name for this boot (random(4)); empty if it cannot be told."""
+    try:
+        return (proc / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
 def versions() -> dict[str, Any]:
     """The answer to `version`."""
     return {

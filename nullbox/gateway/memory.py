@@ -58,6 +58,14 @@ class MemoryBackend:
             {**detail, "seq": seq, "ts": 1000.0 + seq, "kind": kind, "child": child, "path": f"{ROOT}/{child}"}
         )
 
+    def commands(self) -> list[tuple[str, Any]]:
+        """What was asked that the gateway does not ask of itself all the time."""
+        return [
+            (target, message)
+            for target, message in self.asked
+            if not isinstance(message, TreeQuery) and getattr(message, "verb", "") != "events"
+        ]
+
     async def ask(self, target: str, message: Any) -> Any:
         """See `Backend`."""
         self.asked.append((target, message))

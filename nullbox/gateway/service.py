@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from nullbox.gateway.backend import Backend
+from nullbox.gateway.collector import collect
 from nullbox.gateway.handlers import Handlers
+from nullbox.gateway.journal import Journal
 from nullbox.gateway.machine import find_port
 from nullbox.gateway.roles import PORT_CHANNEL, Roles
 from nullbox.protocols.errors import ErrorCode, NullBoxError
@@ -113,11 +115,14 @@ class GatewayService:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        handlers = Handlers(self._backend, self._layout, self._roles, self._driver)
+        journal = Journal(self._layout.journal)
+        handlers = Handlers(self._backend, self._layout, self._roles, journal, self._driver)
         server = LineServer(handlers.handle, limits=self._limits, deadline=handlers.deadline)
+        collecting: asyncio.Task[None] | None = None
         try:
             await server.listen(self.socket, mode=self._roles.socket_mode)
             await self._serve_port(server)
+            collecting = asyncio.create_task(collect(self._backend, journal, handlers.root_identity))
             self._beat = time.monotonic()
             self._listening.set()
             while not self._stopping.is_set():
@@ -125,9 +130,12 @@ class GatewayService:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), BEAT)
         finally:
+            if collecting is not None:
+                collecting.cancel()
             goodbye = NullBoxError(ErrorCode.UNAVAILABLE, "the gateway is shutting down")
             await server.close(error=goodbye)
             await handlers.close()
+            journal.close()
 
     async def _serve_port(self, server: LineServer) -> None:
         device = self._port or find_port(PORT_NAME)

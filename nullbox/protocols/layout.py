@@ -89,6 +89,11 @@ class Layout:
         return self.state / "log" / "nullbox" / f"{agent}.log"
 
     @property
+    def journal(self) -> Path:
+        """The gateway's journal of events; no agent's name ends in `.jsonl`."""
+        return self.state / "log" / "nullbox" / "events.jsonl"
+
+    @property
     def config(self) -> Path:
         return self.system / "config" / "nulld.toml"
 

@@ -24,6 +24,7 @@ from gateway_system import System, running
 
 from nullbox.cli import nullctl
 from nullbox.cli.context import FORMATS
+from nullbox.client import Nulld
 from nullbox.gateway.methods import METHODS
 from nullbox.protocols.errors import ErrorCode
 
@@ -34,12 +35,16 @@ BINARY = [sys.executable, "-c", "from nullbox.cli.nullctl import main; main()"]
 @pytest.fixture(scope="module")
 def shared() -> Iterator[System]:
     with running() as system:
-        system.layout.agent_log("pulse").parent.mkdir(parents=True)
+        system.layout.agent_log("pulse").parent.mkdir(parents=True, exist_ok=True)
         system.layout.agent_log("pulse").write_text(
             "2026-11-24T17:00:00.000Z hello\n2026-11-24T17:00:01.000Z \\x1b[2J and\ttab\n"
         )
         system.backend.record("started", "cage:pulse", incarnation=1)
         system.backend.record("exit", "cage:reader", reason="failed", code=3, traceback="long\nlong")
+        with Nulld(system.socket) as nulld:
+            collected = nulld.events_follow()
+            while next(collected)["kind"] != "exit":
+                pass
         yield system
 
 
@@ -249,7 +254,7 @@ def test_following_as_a_process_and_interrupting_it(system: System) -> None:
 
 def test_a_reader_that_has_enough_is_no_error_message(system: System) -> None:
     path = system.layout.agent_log("pulse")
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("2026-11-24T17:00:00.000Z line\n" * 50_000)
     process = subprocess.Popen(
         [*BINARY, "--socket", system.socket, "agent", "logs", "pulse"],

@@ -1,0 +1,55 @@
+"""Brings the supervisors' events into the journal, each once, across restarts of either side."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from nullbox.gateway.backend import ROOT, Backend
+from nullbox.gateway.journal import Journal
+from nullbox.protocols.errors import NullBoxError
+from nullbox.protocols.messages import Query
+
+PERIOD = 0.5
+"""Seconds between two looks."""
+PATIENCE = 10.0
+BATCH = 500
+OWN = frozenset({"seq", "ts", "kind", "child"})
+
+log = logging.getLogger(__name__)
+
+Identify = Callable[[], Awaitable[str]]
+
+
+async def collect(backend: Backend, journal: Journal, identify: Identify, period: float = PERIOD) -> None:
+    """Run for ever. `identify` names the root's incarnation: a new one counts its events from 1 again."""
+    while True:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await collect_once(backend, journal, await identify())
+        except (TimeoutError, NullBoxError) as error:
+            log.debug("no events from the root now: %s", error)
+        await asyncio.sleep(period)
+
+
+async def collect_once(backend: Backend, journal: Journal, source: str) -> None:
+    """Fetch what the source has and the journal has not."""
+    known, seen = journal.origin
+    if known != source:
+        seen = 0
+    while True:
+        answer = await backend.ask(ROOT, Query(0, "events", {"since": seen, "limit": BATCH}))
+        if answer["lost"] and seen:
+            journal.add("lost", count=answer["lost"], detail="events that came faster than they were collected")
+        for event in answer["events"]:
+            seen = event["seq"]
+            _record(journal, event, (source, seen))
+        if len(answer["events"]) < BATCH:
+            return
+
+
+def _record(journal: Journal, event: dict[str, Any], origin: tuple[str, int]) -> None:
+    detail = {name: value for name, value in event.items() if name not in OWN}
+    journal.add(event["kind"], event["child"], ts=event["ts"], origin=origin, **detail)
