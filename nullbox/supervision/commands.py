@@ -135,6 +135,7 @@ def add_child(state: State, event: AddChild, now: float, out: list[Action]) -> N
             out.append(Emit("refused", spec.id, {"detail": problem[1]}))
         return
     child = state.children[spec.id] = Child(spec, since=now, wanted=spec.autostart)
+    child.incarnation = state.past.pop(spec.id, 0)
     state.dependents[spec.id] = []
     for other in spec.depends_on:
         state.dependents[other].append(spec.id)

@@ -134,6 +134,7 @@ def remove(state: State, child: Child, out: list[Action]) -> None:
     name = child.spec.id
     answer_waiters(child, out)
     del state.children[name]
+    state.past[name] = child.incarnation
     for other in child.spec.depends_on:
         state.dependents[other].remove(name)
     del state.dependents[name]

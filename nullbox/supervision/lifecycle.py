@@ -61,7 +61,7 @@ def try_start(state: State, child: Child, now: float, out: list[Action]) -> bool
     child.alive = True
     state.alive += 1
     child.incarnation += 1
-    if child.incarnation > 1:
+    if child.last_exit is not None:
         child.restarts_total += 1
     child.started_at = now
     enter(child, ChildState.STARTING, now, out)

@@ -94,6 +94,7 @@ class State:
     children: by id, in start order. dependents: who depends on whom, the other way round.
     window: the restarts of the children whose limit escalates; the others have windows of their own.
     group: the children that a one_for_all or rest_for_one restart (or the first start) is working on.
+    past: the last incarnation of each child that was removed; one that comes back under its name counts on.
     alive: how many children have a process. giving_up: why, once the limit is passed. seed: for jitter.
     """
 
@@ -107,6 +108,7 @@ class State:
     phase: SupervisorPhase = SupervisorPhase.NEW
     window: Window = field(default_factory=Window)
     group: list[str] = field(default_factory=list)
+    past: dict[str, int] = field(default_factory=dict)
     alive: int = 0
     epoch: int = 0
     giving_up: str | None = None

@@ -117,15 +117,8 @@ class Supervisor(BaseActor):
             self._queue.append(ev.ChildExited(action.child, action.incarnation, reason))
             return
         self._handles.add(action.child, action.incarnation, address)
-        self.tell(
-            address,
-            Start(
-                action.child,
-                action.incarnation,
-                {**spec.config, "path": self.path},
-                self._peers_of(action.child),
-            ),
-        )
+        config = {**spec.config, "path": self.path}
+        self.tell(address, Start(action.child, action.incarnation, config, self._peers_of(action.child)))
         self._queue.append(ev.ChildSpawned(action.child, action.incarnation, self.pid_of(address)))
 
     def _send_stop(self, action: ev.SendStop) -> None:

@@ -144,7 +144,6 @@ class World:
         self.pending[self.requests] = f"add {spec.id}"
         if spec.id not in self.state.children:
             self.books[spec.id] = Books(user_stopped=not spec.autostart)
-            self.processes.pop(spec.id, None)
         self.send(ev.AddChild(spec, self.requests))
 
     def remove(self, name: str) -> None:
@@ -261,8 +260,9 @@ class World:
         process = self.processes.get(name)
         if process is not None and process.alive:
             raise self.violation(f"{name} would live twice")
-        if process is not None and incarnation != process.incarnation + 1:
-            raise self.violation(f"{name} goes from incarnation {process.incarnation} to {incarnation}")
+        before = process.incarnation if process is not None else 0
+        if incarnation != before + 1:
+            raise self.violation(f"{name} goes from incarnation {before} to {incarnation}")
         if self.books[name].user_stopped:
             raise self.violation(f"{name} was stopped by its user and is started all the same")
         if self.state.phase is not SupervisorPhase.RUNNING:
