@@ -91,6 +91,7 @@ class Reader:
         Raises:
             NullBoxError: `not_found`.
         """
+        self._deadline = time.monotonic() + self._seconds
         try:
             row = self._connection.execute(
                 f"SELECT {_COLUMNS} FROM objects o JOIN log l ON l.seq = o.seq WHERE o.hash = ?",

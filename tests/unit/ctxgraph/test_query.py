@@ -194,3 +194,13 @@ def test_a_query_that_takes_too_long_is_stopped(path: Path, store: Store) -> Non
         connection.execute(endless).fetchone()
     assert raised.value.code is ErrorCode.TIMEOUT
     assert reader.state()[0] == 0
+
+
+def test_reads_go_on_after_any_number_of_reads(
+    path: Path, store: Store, write: Callable[..., Write], put: Callable[..., list[Ack]]
+) -> None:
+    """The time limit is that of a call, not of the reader."""
+    (ack,) = put(store, write("a", "k", 1))
+    reader = Reader(path)
+    for _ in range(3000):
+        assert reader.read(ack.hash).seq == 1

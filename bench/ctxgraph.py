@@ -1,0 +1,357 @@
+"""ctxgraph beside bare sqlite3, in one run: the same rows, the same pragmas, the same disk, turn by turn.
+
+    python bench/ctxgraph.py [--seconds 2] [--rounds 3] [--entries 1000000] [--folder DIR] [--json FILE]
+
+The bare side inserts ready-made rows (addresses computed before) into the same tables; the service side does all
+that a write needs: parse, check, canonicalise, hash, tree, quotas, group, sync, answer, over a Unix socket from
+another process. Disks drift, so the two take turns and the medians of the ratios count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import selectors
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nullbox.ctxgraph import schema
+from nullbox.ctxgraph.batch import Ack, Write
+from nullbox.ctxgraph.canonical import canonical
+from nullbox.ctxgraph.entry import entry_hash
+from nullbox.ctxgraph.query import Window
+from nullbox.ctxgraph.reader import NEVER, Reader
+from nullbox.ctxgraph.store import Store
+from nullbox.protocols.layout import Layout
+
+CLIENTS = 16
+MUST = {
+    "writes_16_ratio": (">=", 0.40),
+    "writes_1_ratio": (">=", 0.80),
+    "reads_per_s": (">=", 8000),
+    "read_p99_ms": ("<=", 5.0),
+    "query_ratio": ("<=", 1.5),
+    "watch_ms": ("<=", 20.0),
+    "memory_mb": ("<=", 60.0),
+}
+
+
+def value(n: int) -> dict[str, Any]:
+    return {"n": n, "text": "some words that an agent wrote", "ok": True}
+
+
+# --- the bare side ------------------------------------------------------------------------------------------
+
+
+class Bare:
+    """sqlite3 with the schema and pragmas of the store, and rows that only need inserting."""
+
+    def __init__(self, path: Path) -> None:
+        self.connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -8192", "secure_delete = ON"):
+            self.connection.execute(f"PRAGMA {pragma}")
+        schema.create(self.connection)
+        self.seq = 0
+
+    def rows(self, count: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+        objects, log = [], []
+        for _ in range(count):
+            self.seq += 1
+            agent, key = f"agent{self.seq % CLIENTS}", f"bench.k{self.seq % 100}"
+            text = canonical(value(self.seq))
+            objects.append((self.seq, entry_hash(agent, key, text), text.decode()))
+            log.append((self.seq, time.time_ns(), 0, agent, key, self.seq, 0))
+        return objects, log
+
+    def run(self, group: int, seconds: float) -> float:
+        """Rows a second, in groups; making the rows is not counted."""
+        done, busy = 0, 0.0
+        execute, many = self.connection.execute, self.connection.executemany
+        while busy < seconds:
+            objects, log = self.rows(group)
+            started = time.perf_counter()
+            execute("BEGIN IMMEDIATE")
+            many("INSERT INTO objects (seq, hash, value) VALUES (?, ?, ?)", objects)
+            many("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)", log)
+            execute("UPDATE state SET size = ?", (self.seq,))
+            execute("COMMIT")
+            busy += time.perf_counter() - started
+            done += group
+        return done / busy
+
+
+# --- the service side ---------------------------------------------------------------------------------------
+
+SERVE = """
+import sys, threading
+from pathlib import Path
+from nullbox.ctxgraph.service import CtxgraphService
+from nullbox.protocols.layout import Layout
+service = CtxgraphService()
+service.start(Layout(run=Path(sys.argv[1]), state=Path(sys.argv[2])), limits=lambda agent: None)
+for n in range(int(sys.argv[3])):
+    service.open_channel(f"agent{n}", [""], [""])
+print("ready", flush=True)
+sys.stdin.read()
+service.stop()
+"""
+
+
+class Service:
+    """ctxgraph in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.layout = Layout(run=folder / "r", state=folder / "s")
+        command = [sys.executable, "-c", SERVE, str(self.layout.run), str(self.layout.state), str(CLIENTS)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def connect(self, n: int) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX)
+        made.connect(str(self.layout.ctx_socket(f"agent{n}")))
+        return made
+
+    def memory_mb(self) -> dict[str, float]:
+        text = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        fields = {line.split()[0]: int(line.split()[1]) for line in text.splitlines()[1:]}
+        return {"rss": fields["Rss:"] / 1024, "pss": fields["Pss:"] / 1024}
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(30)
+
+
+def request(method: str, params: dict[str, Any], n: int) -> bytes:
+    message = {"jsonrpc": "2.0", "id": n, "method": method, "params": params}
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def load(sockets: list[socket.socket], lines: Iterator[bytes], depth: int, seconds: float) -> float:
+    """Keep `depth` requests under way on every socket; answers a second."""
+    selector = selectors.DefaultSelector()
+    flying = {}
+    for each in sockets:
+        each.setblocking(True)
+        selector.register(each, selectors.EVENT_READ)
+        each.sendall(b"".join(next(lines) for _ in range(depth)))
+        flying[each] = depth
+    done, started = 0, time.perf_counter()
+    end = started + seconds
+    while True:
+        now = time.perf_counter()
+        if now >= end:
+            break
+        for key, _ in selector.select(end - now):
+            each: Any = key.fileobj
+            data = each.recv(1 << 16)
+            if b'"error"' in data:
+                raise RuntimeError(data[:500])
+            count = data.count(b"\n")
+            done += count
+            each.sendall(b"".join(next(lines) for _ in range(count)))
+    took = time.perf_counter() - started
+    for each in sockets:
+        left = flying[each]
+        while left:
+            left -= each.recv(1 << 16).count(b"\n")
+    selector.close()
+    return done / took
+
+
+def writes(counter: list[int]) -> Iterator[bytes]:
+    while True:
+        counter[0] += 1
+        n = counter[0]
+        yield request("write", {"key": f"bench.k{n % 100}", "value": value(n)}, n)
+
+
+def reads(addresses: list[str]) -> Iterator[bytes]:
+    lines = [request("read", {"hash": address}, n) for n, address in enumerate(addresses)]
+    while True:
+        yield from lines
+
+
+def bench_writes(folder: Path, seconds: float, rounds: int) -> dict[str, Any]:
+    bare = Bare(folder / "bare.sqlite")
+    service = Service(folder)
+    sockets = [service.connect(n) for n in range(CLIENTS)]
+    lines = writes([0])
+    load(sockets[:1], lines, 1, 0.3)
+    found: dict[str, list[float]] = {name: [] for name in ("bare_1", "one", "bare_64", "many", "piped")}
+    for _ in range(rounds):
+        found["bare_1"].append(bare.run(1, seconds))
+        found["one"].append(load(sockets[:1], lines, 1, seconds))
+        found["bare_64"].append(bare.run(64, seconds))
+        found["many"].append(load(sockets, lines, 1, seconds))
+        found["piped"].append(load(sockets, lines, 4, seconds))
+    result = {name: statistics.median(values) for name, values in found.items()}
+    result["writes_1_ratio"] = statistics.median(a / b for a, b in zip(found["one"], found["bare_1"], strict=True))
+    result["writes_16_ratio"] = statistics.median(a / b for a, b in zip(found["many"], found["bare_64"], strict=True))
+    result["writes_16_piped_ratio"] = statistics.median(
+        a / b for a, b in zip(found["piped"], found["bare_64"], strict=True)
+    )
+    result |= bench_reads(service, sockets, lines, seconds)
+    result["watch_ms"] = bench_watch(service)
+    service.stop()
+    return result
+
+
+def bench_reads(
+    service: Service, sockets: list[socket.socket], lines: Iterator[bytes], seconds: float
+) -> dict[str, float]:
+    reader = Reader(service.layout.ctx_store)
+    addresses = [e.hash.hex() for e in reader.query([""], Window(0, NEVER), 1000).entries]
+    reader.close()
+    client = service.connect(0)
+    rate = load([client], reads(addresses), 32, seconds)
+    writer = subprocess.Popen(
+        [sys.executable, __file__, "--load", str(service.layout.run), "--seconds", str(seconds + 1)],
+        stdout=subprocess.PIPE,
+    )
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    times = []
+    end = time.perf_counter() + seconds
+    for n, line in enumerate(reads(addresses)):
+        started = time.perf_counter()
+        client.sendall(line)
+        client.recv(1 << 16)
+        times.append(time.perf_counter() - started)
+        if times[-1] + started > end or n > 100_000:
+            break
+    writer.wait(30)
+    ordered = sorted(times)
+    return {
+        "reads_per_s": rate,
+        "read_p50_ms": ordered[len(ordered) // 2] * 1e3,
+        "read_p99_ms": ordered[len(ordered) * 99 // 100] * 1e3,
+    }
+
+
+def bench_watch(service: Service) -> float:
+    """Median milliseconds from the acknowledgement to the watcher."""
+    writer, watcher = service.connect(0), service.connect(1)
+    watcher.sendall(request("watch", {"prefix": "w."}, 1))
+    watcher.recv(1 << 16)
+    delays = []
+    for n in range(200):
+        writer.sendall(request("write", {"key": "w.k", "value": n}, n))
+        writer.recv(1 << 16)
+        acknowledged = time.perf_counter()
+        watcher.recv(1 << 16)
+        delays.append((time.perf_counter() - acknowledged) * 1e3)
+    return statistics.median(delays)
+
+
+def fill(path: Path, entries: int) -> None:
+    store = Store(path, limits=lambda agent: None)
+    store._connection.execute("PRAGMA synchronous = OFF")
+    n = 0
+    while n < entries:
+        ops = []
+        for _ in range(min(64, entries - n)):
+            n += 1
+            agent, key = f"agent{n % CLIENTS}", f"p{n % 10}.k{n % 1000}" if n % 2 else f"p{n % 10}.{n}"
+            text = canonical(value(n))
+            ops.append(Write(agent, key, entry_hash(agent, key, text), text))
+        assert all(isinstance(ack, Ack) for ack in store.apply(ops))
+    store.close()
+
+
+def bench_million(folder: Path, entries: int) -> dict[str, Any]:
+    """The same queries in a small and a large store, over the socket; memory after them and some writes."""
+    times: dict[int, dict[str, float]] = {}
+    memory = {}
+    for size in (1000, entries):
+        place = folder / str(size)
+        layout = Layout(run=place / "r", state=place / "s")
+        started = time.perf_counter()
+        fill(layout.ctx_store, size)
+        filled = time.perf_counter() - started
+        service = Service(place)
+        client = service.connect(0)
+        times[size] = {}
+        for name, params in {
+            "tail": {"prefix": "p1.", "order": "desc"},
+            "head": {"prefix": "p1."},
+            "middle": {"prefix": "p1.", "after": size // 2},
+            "narrow": {"prefix": "p1.k1"},
+        }.items():
+            took = []
+            for n in range(60):
+                started = time.perf_counter()
+                client.sendall(request("query", {**params, "limit": 100}, n))
+                data = b""
+                while not data.endswith(b"\n"):
+                    data += client.recv(1 << 20)
+                took.append(time.perf_counter() - started)
+            times[size][name] = statistics.median(took[5:]) * 1e3
+        load([client], writes([10**7]), 8, 2.0)
+        memory[size] = service.memory_mb()
+        opened = service_open_time(service)
+        service.stop()
+    ratios = {name: times[entries][name] / times[1000][name] for name in times[1000]}
+    return {
+        "entries": entries,
+        "fill_per_s": entries / filled,
+        "query_ms": {str(size): found for size, found in times.items()},
+        "query_ratios": ratios,
+        "query_ratio": max(ratios[name] for name in ("tail", "head", "middle")),
+        "memory": {str(size): found for size, found in memory.items()},
+        "memory_mb": memory[entries]["rss"],
+        "open_s": opened,
+    }
+
+
+def service_open_time(service: Service) -> float:
+    started = time.perf_counter()
+    Reader(service.layout.ctx_store).close()
+    return time.perf_counter() - started
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.load:
+        layout = Layout(run=arguments.load)
+        sockets = []
+        for n in range(CLIENTS):
+            sockets.append(socket.socket(socket.AF_UNIX))
+            sockets[-1].connect(str(layout.ctx_socket(f"agent{n}")))
+        print("loading", flush=True)
+        load(sockets, writes([10**6]), 1, arguments.seconds)
+        return 0
+    with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="ctxgraph-bench-") as name:
+        result = bench_writes(Path(name), arguments.seconds, arguments.rounds)
+        if arguments.entries:
+            result |= bench_million(Path(name), arguments.entries)
+    verdicts = {}
+    for name, (sign, bound) in MUST.items():
+        if name in result:
+            verdicts[name] = result[name] >= bound if sign == ">=" else result[name] <= bound
+            print(f"{name:20} {result[name]:10.3f}  must be {sign} {bound:<8g} {'ok' if verdicts[name] else 'MISSED'}")
+    print(json.dumps(result, indent=1))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"result": result, "verdicts": verdicts, "cpus": os.cpu_count()}))
+    return 0 if all(verdicts.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
