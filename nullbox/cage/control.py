@@ -3,8 +3,8 @@
 libkrun listens on `control.sock` and passes each connection on to vsock port 9101 of the guest. The launcher sends one
 hello line and takes commands, one JSON object a line. Parsing is pure; `ControlClient` is the edge (Unix socket).
 
-Until the launcher listens, a connection is accepted by libkrun and closed at once, so the client tries again at its
-caller's pace: `step` never blocks. What a guest sends is not to be trusted: lines are short, fields are checked, text
+Until the launcher listens, a connection is accepted by libkrun and then closed, so the client tries again, but not too
+often: each try is work for a guest that is just booting. `step` never blocks. What a guest sends is not to be trusted: lines are short, fields are checked, text
 is only ever shown escaped.
 """
 
@@ -13,13 +13,17 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 MAX_LINE = 4096
 """Longest line from the guest in bytes."""
+
+RETRY_INTERVAL = 0.5
+"""Seconds between two connections. At 20 a second an emulated guest took noticeably longer to boot."""
 
 TERMINATE = b'{"op":"terminate"}\n'
 
@@ -85,8 +89,11 @@ class LineBuffer:
 class ControlClient:
     """One connection to a guest's launcher, made again until it says hello. Never blocks."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """clock: seconds that only grow."""
         self._path = path
+        self._clock = clock
+        self._not_before = clock()
         self._socket: socket.socket | None = None
         self._lines = LineBuffer()
         self._terminate = False
@@ -134,6 +141,10 @@ class ControlClient:
             self._lines = LineBuffer()
 
     def _connect(self) -> bool:
+        now = self._clock()
+        if now < self._not_before:
+            return False
+        self._not_before = now + RETRY_INTERVAL
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         connection.setblocking(False)
         try:

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nullbox.cage.control import MAX_LINE, TERMINATE, BadGuest, ControlClient, Hello, LineBuffer, parse_hello
+from nullbox.cage.control import (
+    MAX_LINE,
+    RETRY_INTERVAL,
+    TERMINATE,
+    BadGuest,
+    ControlClient,
+    Hello,
+    LineBuffer,
+    parse_hello,
+)
 
 HELLO = b'{"kernel": "6.12.0", "boot_id": "b-1", "pid": 7}'
 
@@ -81,14 +90,19 @@ class Launcher:
 
 def test_the_client_tries_until_the_guest_listens(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
-    client = ControlClient(path)
+    now = 100.0
+    client = ControlClient(path, clock=lambda: now)
     assert client.step() is None
     assert client.fileno() == -1
     launcher = Launcher(path)
     client.step()
+    assert client.fileno() == -1, "too early"
+    now += RETRY_INTERVAL
+    client.step()
     launcher.accept().close()  # libkrun, while nothing in the guest listens on the port
     assert client.step() is None
     assert client.fileno() == -1
+    now += RETRY_INTERVAL
     client.step()
     connection = launcher.accept()
     connection.sendall(HELLO[:10])
