@@ -102,7 +102,7 @@ class Manager(Replicator, ActorManager):  # type: ignore[misc]
         return self.handleMessages(envelope)
 
     def _notice(self, child: Child, status: int) -> None:
-        if self.base is not None:
+        if self.base is not None and child.instance is None:
             self.base._child_ended(child.address, process.reason_from_status(status))
         else:
             super()._notice(child, status)

@@ -1,79 +1,38 @@
 """An actor system: start it, make its root actor, talk to it, end it.
 
-An edge module: it forks. The process that calls `start_system` is the
-launcher. It should have one thread until then, and hold no secret and no descriptor that actors must not have.
+An edge module: it forks. The process that calls `start_system` is the launcher. It should have one thread until
+then, and hold no secret and no descriptor that actors must not have.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import time
 from collections import deque
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from thespian.actors import ActorAddress, ActorSystem, ActorSystemException
-from thespian.system.messages.admin import PendingActor, PendingActorResponse, SystemShutdown
-from thespian.system.messages.multiproc import EndpointConnected
-from thespian.system.systemBase import systemBase
-from thespian.system.transport import ReceiveEnvelope, Thespian__Run_Expired, TransmitIntent
+from thespian.actors import ActorAddress, ActorSystem
+from thespian.system.messages.admin import SystemShutdown
+from thespian.system.transport import ReceiveEnvelope, TransmitIntent
 
-from nullbox.actors import admin, children, process, sockets, thespian_fixes
+from nullbox.actors import children, sockets
 from nullbox.actors.base import BaseActor
-from nullbox.actors.children import Child, Children
+from nullbox.actors.system_base import ADMIN, UnixSystemBase, class_path
 from nullbox.actors.transport import naming
 from nullbox.actors.transport.outbox import Delivery
 from nullbox.actors.transport.peer import Place
-from nullbox.actors.transport.unix import UnixTransport
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.messages import Address, CrashReport, Exiting, ExitReason, Ping, Pong
 
-START_SECONDS = 10.0
 MAX_MAIL = 1024
-"""Messages that nobody asked for and `receive` has not fetched; beyond it the oldest is lost."""
-ADMIN = Address(naming.ADMIN)
+"""Messages that nobody asked for and `receive` has not fetched; beyond it the oldest is lost, and that is logged."""
 
-
-class UnixSystemBase(systemBase):  # type: ignore[misc]
-    """What Thespian calls a system base: the launcher's end of the system, on the project's own transport."""
-
-    def __init__(self, place: Place) -> None:
-        thespian_fixes.require_supported_version()
-        thespian_fixes.quiet()
-        self.transport = UnixTransport(place)
-        self.admin_reason: ExitReason | None = None
-        self.processes = Children(self.transport, self._admin_ended)
-        self.capabilities: dict[str, Any] = {
-            "Thespian ActorSystem Name": "NullBox unix",
-            "Thespian ActorSystem Version": 1,
-            "Thespian Watch Supported": True,
-        }
-        try:
-            super().__init__(self)
-        except BaseException:
-            self.processes.kill(ADMIN)
-            self.transport.close()
-            raise
-
-    def _startAdmin(self, *_arguments: object) -> None:
-        self.processes.spawn(lambda transport: admin.run_admin(transport, self.capabilities), name=naming.ADMIN)
-        answer = self.transport.run(None, timedelta(seconds=START_SECONDS))
-        if not isinstance(answer, ReceiveEnvelope) or not isinstance(answer.message, EndpointConnected):
-            raise NullBoxError(
-                ErrorCode.UNAVAILABLE,
-                f"the actor system did not start: {self.admin_reason or 'no word from its administrator'}",
-            )
-
-    def _admin_ended(self, child: Child, status: int) -> None:
-        self.admin_reason = process.reason_from_status(status)
-        self.transport.abort_run()
-
-    def external_clone(self) -> Any:
-        raise ActorSystemException("one launcher, one mailbox: private contexts are not supported")
+log = logging.getLogger(__name__)
 
 
 class System:
@@ -84,9 +43,8 @@ class System:
         self._transport = base.transport
         self._lock = lock
         self._actor_system = ActorSystem(systemBase=base, transientUnique=True)
-        self._mail: deque[tuple[Any, Address]] = deque(maxlen=MAX_MAIL)
+        self._mail: deque[tuple[Any, Address]] = deque()
         self._root: Address | None = None
-        self._root_id = ""
         self._root_words: ExitReason | None = None
         self._root_reason: ExitReason | None = None
         self._closed = False
@@ -106,21 +64,11 @@ class System:
         Raises:
             NullBoxError: it could not be made; says why.
         """
-        name = f"{actor_class.__module__}.{actor_class.__qualname__}"
-        request = PendingActor(name, None, 1, {"child_id": child_id}, None)
-        self._transport.scheduleTransmit(None, TransmitIntent(ActorAddress(ADMIN), request))
-        until = time.monotonic() + START_SECONDS
-        while (answer := self._next(until)) is not None:
-            if isinstance(answer.message, PendingActorResponse):
-                if answer.message.actualAddress is None:
-                    raise NullBoxError(
-                        ErrorCode.UNAVAILABLE, f"cannot start {child_id} ({name}): {answer.message.errorStr}"
-                    )
-                self._root = answer.message.actualAddress.addressDetails
-                self._root_id, self._root_words, self._root_reason = child_id, None, None
-                return self._root
-            self._keep(answer)
-        raise NullBoxError(ErrorCode.TIMEOUT, f"{child_id} was not up within {START_SECONDS:.0f} s")
+        made = self._base.create(class_path(actor_class), {"child_id": child_id}, self._keep)
+        root: Address = made.addressDetails
+        self._root = root
+        self._root_words = self._root_reason = None
+        return root
 
     def tell(self, address: Address, message: Any) -> Delivery:
         """Send a message. What does not go out at once goes out during `receive`, `ask` and `wait`."""
@@ -136,7 +84,7 @@ class System:
         if not (delivery := self.tell(address, message)):
             raise NullBoxError(ErrorCode.UNAVAILABLE, f"{address.name} cannot be asked: {delivery.value}")
         until = time.monotonic() + timeout
-        while (answer := self._next(until)) is not None:
+        while (answer := self._base.next_envelope(until)) is not None:
             if is_answer(message, answer.message) and answer.sender.addressDetails == address:
                 return answer.message
             self._keep(answer)
@@ -146,7 +94,7 @@ class System:
         """The next message to the launcher that answers no `ask`, with its sender; None after `timeout` seconds."""
         until = time.monotonic() + timeout
         while not self._mail:
-            answer = self._next(until)
+            answer = self._base.next_envelope(until)
             if answer is None:
                 return None
             self._keep(answer)
@@ -157,27 +105,13 @@ class System:
         until = time.monotonic() + timeout
         while self._root_reason is None:
             try:
-                answer = self._next(until)
+                answer = self._base.next_envelope(until)
             except NullBoxError:
                 return self._base.admin_reason
             if answer is None:
                 return None
             self._keep(answer)
         return self._root_reason
-
-    def _next(self, until: float) -> ReceiveEnvelope | None:
-        """The next envelope; None when the time is over.
-
-        Raises:
-            NullBoxError: the administrator has died, and so has everything.
-        """
-        if self._base.admin_reason is None:
-            answer = self._transport.run(None, max(0.0, until - time.monotonic()))
-            if isinstance(answer, ReceiveEnvelope):
-                return answer
-            if isinstance(answer, Thespian__Run_Expired):
-                return None
-        raise NullBoxError(ErrorCode.UNAVAILABLE, f"the actor system has ended: {self._base.admin_reason}")
 
     def _keep(self, envelope: ReceiveEnvelope) -> None:
         message, sender = envelope.message, envelope.sender.addressDetails
@@ -187,6 +121,9 @@ class System:
             if self._root is not None and message.child_id == self._root.name:
                 self._root_reason = self._root_words or message.reason
             return
+        if len(self._mail) == MAX_MAIL:
+            lost, origin = self._mail.popleft()
+            log.warning("nobody fetched %s from %s: it is lost", type(lost).__name__, origin.name)
         self._mail.append((message, sender))
 
     def shutdown(self, timeout: float = 10.0) -> None:
