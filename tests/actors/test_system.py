@@ -206,7 +206,7 @@ def test_a_root_that_cannot_be_found_by_its_name_is_an_error(place: Path) -> Non
     class Local(BaseActor):
         pass
 
-    with start_system(place) as system, pytest.raises(NullBoxError, match="cannot make .*Local"):
+    with start_system(place) as system, pytest.raises(NullBoxError, match=r"cannot make .*Local"):
         system.spawn_root(Local, "root")
 
 
