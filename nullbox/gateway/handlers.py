@@ -13,7 +13,8 @@ from nullbox.gateway import logs, machine, views
 from nullbox.gateway.backend import ROOT, Backend
 from nullbox.gateway.journal import Journal
 from nullbox.gateway.methods import METHODS, deadline_of
-from nullbox.gateway.roles import Roles
+from nullbox.gateway.roles import Role, Roles
+from nullbox.gateway.rollout import Rollout
 from nullbox.gateway.schema import arguments
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.jsonrpc import method_not_found
@@ -53,6 +54,7 @@ class Handlers:
         self._tree: list[dict[str, Any]] = []
         self._tree_at: float | None = None
         self._asking: asyncio.Task[list[dict[str, Any]]] | None = None
+        self._rollout = Rollout(backend, layout)
         self._ctx = AsyncClient(layout.ctx_host_socket, timeout=None)
         self._boot_id = machine.boot_id()
         self._machine = {
@@ -75,10 +77,29 @@ class Handlers:
             raise method_not_found(call.method, views.suggestion(call.method[:100], tuple(METHODS)))
         self._roles.check(call.peer, method.role, method.name)
         given = arguments(method.name, method.params, call.params)
-        group, _, rest = method.name.partition(".")
+        if method.role is Role.READER:
+            return await self._serve(call, given)
+        try:
+            value = await self._serve(call, given)
+        except NullBoxError as error:
+            self._audit(call, given, error.code.value)
+            raise
+        self._audit(call, given, "done")
+        return value
+
+    async def _serve(self, call: Call, given: Arguments) -> Any:
+        group, _, rest = call.method.partition(".")
         if group == "ctx":
             return await self._ctx_call(rest, call)
-        return await HANDLERS[method.name](self, call, given)
+        return await HANDLERS[call.method](self, call, given)
+
+    def _audit(self, call: Call, given: Arguments, result: str) -> None:
+        """Who changed what. The parts of an upload but the last change nothing, and ctxgraph has a log of its own."""
+        if call.method == "ctx.write" or given.get("last") is False:
+            return
+        child = f"cage:{given['name']}" if "name" in given else ""
+        peer = call.peer
+        self._journal.add("command", child, method=call.method, uid=peer.uid, channel=peer.channel, result=result)
 
     # --- the tree -------------------------------------------------------------------------------------------
 
@@ -118,7 +139,7 @@ class Handlers:
 
     async def status(self, call: Call, given: Arguments) -> Any:
         tree, age = await self._tree_soon()
-        return views.status(tree, {**self._machine, "uptime_s": machine.uptime()}, age)
+        return views.status(tree, {**self._machine, "uptime_s": machine.uptime(), "memory": machine.memory()}, age)
 
     async def show_tree(self, call: Call, given: Arguments) -> Any:
         return await self.tree()
@@ -145,6 +166,13 @@ class Handlers:
         node = await self._agent(given["name"])
         await self._backend.ask(ROOT, ChildCommand(0, node["id"], call.method.partition(".")[2]))
         return await self._now(given["name"])
+
+    async def agent_deploy(self, call: Call, given: Arguments) -> Any:
+        return await self._rollout.deploy(given)
+
+    async def agent_remove(self, call: Call, given: Arguments) -> Any:
+        await self._agent(given["name"])
+        return await self._rollout.remove(given["name"])
 
     async def agent_freeze(self, call: Call, given: Arguments) -> Any:
         """pause, resume: the cage's business."""
@@ -242,6 +270,8 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "agent.pause": Handlers.agent_freeze,
         "agent.resume": Handlers.agent_freeze,
         "agent.wait": Handlers.agent_wait,
+        "agent.deploy": Handlers.agent_deploy,
+        "agent.remove": Handlers.agent_remove,
         "agent.logs": Handlers.agent_logs,
         "events": Handlers.events,
         "egress.rules": Handlers.egress_rules,

@@ -43,6 +43,19 @@ def uptime(proc: Path = Path("/proc")) -> float | None:
         return None
 
 
+def memory(proc: Path = Path("/proc")) -> dict[str, int]:
+    """`total_mib` and `used_mib` of the machine; used is `MemTotal` less `MemAvailable` (proc_meminfo(5)).
+
+    Empty if it cannot be told.
+    """
+    try:
+        rows = (line.partition(":") for line in (proc / "meminfo").read_text().splitlines())
+        kib = {name: int(rest.split()[0]) for name, _, rest in rows if rest.split()}
+        return {"total_mib": kib["MemTotal"] // 1024, "used_mib": (kib["MemTotal"] - kib["MemAvailable"]) // 1024}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
 def boot_id(proc: Path = Path("/proc")) -> str:
     """The kernel's name for this boot (random(4)); empty if it cannot be told."""
     try:

@@ -68,7 +68,7 @@ TABLE: tuple[Method, ...] = (
     Method(
         "status",
         "The system at a glance.",
-        "{healthy, version, driver, isolation, acceleration, kernel, uptime_s, age_s, services, agents}",
+        "{healthy, version, driver, isolation, acceleration, kernel, uptime_s, memory, age_s, services, agents}",
     ),
     Method(
         "tree",
@@ -87,6 +87,27 @@ TABLE: tuple[Method, ...] = (
     _change("restart", "Stop an agent if it runs, then start it in a new VM."),
     _change("pause", "Freeze a running agent's VM; memory and connections stay."),
     _change("resume", "Thaw a paused agent's VM."),
+    Method(
+        "agent.deploy",
+        "Send an agent's folder, in one or more parts; the last one deploys it.",
+        "{received}, bytes so far; for the last part {name, version, state, received}",
+        Role.OPERATOR,
+        (
+            Param("upload", "upload", "the same for all parts of one folder", required=True),
+            Param("files", "files", "files, or pieces of them from `offset` on", default=None, required=True),
+            Param("last", "bool", "this was the last part: deploy", default=False),
+            Param("replace", "bool", "replace an agent of that name", default=False),
+        ),
+        CHANGE,
+    ),
+    Method(
+        "agent.remove",
+        "Stop a deployed agent and delete it. What it wrote to ctxgraph stays.",
+        "{name, state}",
+        Role.OPERATOR,
+        (AGENT,),
+        CHANGE,
+    ),
     Method(
         "agent.wait",
         "Wait until an agent is in a state.",

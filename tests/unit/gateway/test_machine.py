@@ -30,3 +30,10 @@ def test_uptime(tmp_path: Path) -> None:
     (tmp_path / "uptime").write_text("12.34 20.00\n")
     assert machine.uptime(tmp_path) == 12.34
     assert machine.uptime(tmp_path / "none") is None
+
+
+def test_memory(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:  2048000 kB\nMemFree: 1 kB\nMemAvailable:  1024000 kB\n\n")
+    assert machine.memory(tmp_path) == {"total_mib": 2000, "used_mib": 1000}
+    (tmp_path / "meminfo").write_text("MemTotal: lots\n")
+    assert machine.memory(tmp_path) == {}
