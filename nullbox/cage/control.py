@@ -4,8 +4,8 @@ libkrun listens on `control.sock` and passes each connection on to vsock port 91
 hello line and takes commands, one JSON object a line. Parsing is pure; `ControlClient` is the edge (Unix socket).
 
 Until the launcher listens, a connection is accepted by libkrun and then closed, so the client tries again, but not too
-often: each try is work for a guest that is just booting. `step` never blocks. What a guest sends is not to be trusted: lines are short, fields are checked, text
-is only ever shown escaped.
+often: each try is work for a guest that is just booting. `step` never blocks. What a guest sends is not to be trusted:
+lines are short, fields are checked, text is only ever shown escaped.
 """
 
 from __future__ import annotations
