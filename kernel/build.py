@@ -80,7 +80,7 @@ def build(
     started = time.monotonic()
     cache = cache_dir or kernel_cache_dir()
     progress = out or Progress(sys.stderr, flavour.objects, started)
-    options = read_fragments(flavour)
+    options = read_fragments(flavour, compiler)
     tools = toolchain.find(compiler)
     pin = source.parse_lock(source.LOCK.read_text())
     origin = source.KernelSource(pin, cache, DebianArchive(say=progress.say), progress.say)

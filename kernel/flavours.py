@@ -29,15 +29,21 @@ class Flavour:
 
 
 FLAVOURS: Mapping[str, Flavour] = {
-    flavour.name: flavour for flavour in (Flavour("virt", ("base", "hardening", "virt"), objects=1500),)
+    flavour.name: flavour
+    for flavour in (
+        Flavour("virt", ("base", "hardening", "virt"), objects=1500),
+        Flavour("hardware", ("base", "hardening", "virt", "hardware"), objects=1900),
+    )
 }
 
+COMPILER_FRAGMENTS: Mapping[Compiler, tuple[str, ...]] = {"gcc": (), "clang": ("clang",)}
+"""What a compiler adds to every flavour, laid over it last."""
 
-def read_fragments(flavour: Flavour, folder: Path = FRAGMENTS) -> dict[str, str]:
-    """The options a flavour asks for, its fragments laid over each other; reads the fragment files."""
-    return check.merge(
-        check.parse((folder / f"{name}.config").read_text(), f"{name}.config") for name in flavour.fragments
-    )
+
+def read_fragments(flavour: Flavour, compiler: Compiler, folder: Path = FRAGMENTS) -> dict[str, str]:
+    """The options asked of a flavour that this compiler builds, fragments laid over each other; reads their files."""
+    names = flavour.fragments + COMPILER_FRAGMENTS[compiler]
+    return check.merge(check.parse((folder / f"{name}.config").read_text(), f"{name}.config") for name in names)
 
 
 def build_key(source_version: str, options: Mapping[str, str], toolchain: str, flavour: str) -> str:

@@ -32,7 +32,7 @@ def pinned_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     pin = source.parse_lock(source.LOCK.read_text())
     virt = FLAVOURS["virt"]
-    entry = tmp_path / "cache" / build_key(pin.version, read_fragments(virt), "some compiler 1.0", "virt")
+    entry = tmp_path / "cache" / build_key(pin.version, read_fragments(virt, "gcc"), "some compiler 1.0", "virt")
     entry.mkdir(parents=True)
     (entry / "bzImage").write_bytes(b"kernel")
     (entry / "config").write_text("CONFIG_SMP=y\n")

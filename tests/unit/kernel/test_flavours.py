@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from kernel.flavours import FLAVOURS, FRAGMENTS, Flavour, build_key, read_fragments
+from kernel.flavours import (
+    COMPILER_FRAGMENTS,
+    FLAVOURS,
+    FRAGMENTS,
+    Compiler,
+    Flavour,
+    build_key,
+    read_fragments,
+)
 
 OPTIONS = {"SMP": "y", "MODULES": "n"}
 
@@ -37,9 +46,9 @@ def test_a_comment_does_not_cause_a_rebuild(tmp_path: Path) -> None:
     flavour = Flavour("x", ("a",), objects=1)
     fragment = tmp_path / "a.config"
     fragment.write_text("CONFIG_A=y\n")
-    before = read_fragments(flavour, tmp_path)
+    before = read_fragments(flavour, "gcc", tmp_path)
     fragment.write_text("# why\nCONFIG_A=y\n")
-    assert read_fragments(flavour, tmp_path) == before
+    assert read_fragments(flavour, "gcc", tmp_path) == before
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS.values(), ids=list(FLAVOURS))
@@ -49,10 +58,23 @@ def test_a_flavour_consists_of_base_hardening_and_itself(flavour: Flavour) -> No
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS.values(), ids=list(FLAVOURS))
-def test_no_flavour_has_modules_or_io_uring(flavour: Flavour) -> None:
-    options = read_fragments(flavour)
+@pytest.mark.parametrize("compiler", get_args(Compiler))
+def test_no_flavour_has_modules_or_io_uring(flavour: Flavour, compiler: Compiler) -> None:
+    options = read_fragments(flavour, compiler)
     assert options["MODULES"] == options["IO_URING"] == "n"
     assert "m" not in options.values()
+
+
+def test_every_fragment_is_part_of_some_kernel() -> None:
+    used = {name for flavour in FLAVOURS.values() for name in flavour.fragments}
+    used |= {name for names in COMPILER_FRAGMENTS.values() for name in names}
+    assert used == {path.stem for path in FRAGMENTS.glob("*.config")}
+
+
+def test_what_only_clang_can_build_is_asked_of_clang_only() -> None:
+    virt = FLAVOURS["virt"]
+    assert read_fragments(virt, "clang")["CFI_CLANG"] == "y"
+    assert "CFI_CLANG" not in read_fragments(virt, "gcc")
 
 
 @pytest.mark.parametrize("path", sorted(FRAGMENTS.glob("*.config")), ids=lambda path: path.stem)
