@@ -16,7 +16,7 @@ one thread (or one loop) at a time.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nullbox.protocols.errors import ErrorCode, NullBoxError
@@ -121,6 +121,30 @@ class Nulld:
     def agent_resume(self, name: str) -> Answer:
         """Returns when the VM runs again."""
         return _mapping(self.call("agent.resume", name=name))
+
+    def agent_deploy(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        replace: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Answer:
+        """Send a folder with its AGENT.toml and start the agent: `{"name": …, "version": …, "state": …}`.
+
+        Hidden files, byte code and links are left out. progress: called with bytes sent and bytes in all.
+        """
+        from nullbox.upload import parts
+
+        answer: Answer = {}
+        for part, sent, total in parts(folder):
+            answer = _mapping(self._client.call("agent.deploy", {**part, "replace": replace}))
+            if progress is not None:
+                progress(sent, total)
+        return answer
+
+    def agent_remove(self, name: str) -> Answer:
+        """Stop a deployed agent and delete its folder."""
+        return _mapping(self.call("agent.remove", name=name))
 
     def agent_wait(self, name: str, state: str = "running", timeout: float = 30.0) -> Answer:
         """Wait until the agent is in `state`. Raises NullBoxError `timeout` after that many seconds."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from nullbox.client import Answer, _given, _list, _mapping, default_socket
 from nullbox.rpc.aio import AsyncClient
+from nullbox.upload import parts
 
 WAIT_SLACK = 10.0
 
@@ -80,6 +81,15 @@ class AsyncNulld:
 
     async def agent_resume(self, name: str) -> Answer:
         return _mapping(await self.call("agent.resume", name=name))
+
+    async def agent_deploy(self, folder: str | os.PathLike[str], *, replace: bool = False) -> Answer:
+        answer: Answer = {}
+        for part, _, _ in parts(folder):
+            answer = _mapping(await self._client.call("agent.deploy", {**part, "replace": replace}))
+        return answer
+
+    async def agent_remove(self, name: str) -> Answer:
+        return _mapping(await self.call("agent.remove", name=name))
 
     async def agent_wait(self, name: str, state: str = "running", timeout: float = 30.0) -> Answer:
         params = {"name": name, "for": state, "timeout": timeout}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from nullbox.cli import durations, render
-from nullbox.cli.context import Session, output_option, pass_session
+from nullbox.cli.context import Session, confirm, output_option, pass_session, tell
 from nullbox.cli.lazy import LazyGroup
 from nullbox.protocols.errors import NullBoxError
 
@@ -91,6 +93,76 @@ _change(
 _change("restart", "Start an agent anew, in a new VM.", lambda session, name: session.nulld.agent_restart(name))
 _change("pause", "Freeze an agent's VM; its memory stays.", lambda session, name: session.nulld.agent_pause(name))
 _change("resume", "Let a paused agent go on.", lambda session, name: session.nulld.agent_resume(name))
+
+
+@agent.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--replace", is_flag=True, help="Replace an agent of that name; it is stopped.")
+@output_option
+@pass_session
+def deploy(session: Session, folder: Path, replace: bool) -> None:
+    """Send FOLDER, with its AGENT.toml, and start the agent.
+
+    \b
+    Examples:
+      nullctl agent deploy ./researcher
+      nullctl agent deploy ./researcher --replace && nullctl agent wait researcher
+    """
+    _manifest(folder / "AGENT.toml")
+    answer = session.nulld.agent_deploy(folder, replace=replace, progress=_progress())
+    session.done(answer, f"{answer['name']} {answer['version']}: {answer['state']}")
+
+
+def _progress() -> Callable[[int, int], None] | None:
+    """Shows how much is sent, on a terminal only."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(sent: int, total: int) -> None:
+        end = "\n" if sent >= total else ""
+        click.echo(f"\rsent {sent // 1024} of {total // 1024} KiB{end}", err=True, nl=False)
+
+    return show
+
+
+def _manifest(path: Path) -> Any:
+    """Read a manifest here, so that its errors show before anything is sent. Raises NullBoxError."""
+    from nullbox.cage.manifest import MAX_BYTES, parse
+    from nullbox.protocols.errors import ErrorCode
+
+    try:
+        with path.open("rb") as file:
+            return parse(file.read(MAX_BYTES + 1))
+    except FileNotFoundError:
+        raise NullBoxError(ErrorCode.NOT_FOUND, f"no file {path}") from None
+    except OSError as error:
+        raise NullBoxError(ErrorCode.UNAVAILABLE, f"cannot read {path}: {error.strerror}") from None
+
+
+@agent.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@output_option
+@pass_session
+def validate(session: Session, file: Path) -> None:
+    """Check an AGENT.toml, or the one in a folder, without a daemon. Shows all that is wrong at once."""
+    path = file / "AGENT.toml" if file.is_dir() else file
+    manifest = _manifest(path)
+    answer = {"name": manifest.name, "version": manifest.version, "valid": True}
+    session.done(answer, f"{path}: {manifest.name} {manifest.version} is valid")
+
+
+@agent.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output_option
+@pass_session
+def remove(session: Session, name: str, yes: bool) -> None:
+    """Stop a deployed agent and delete it. What it wrote to the shared memory stays."""
+    confirm(f"Stop agent {name} and delete it?", yes)
+    answer = session.nulld.agent_remove(name)
+    session.done(answer, f"{answer['name']}: {answer['state']}")
+    if answer.get("bundled"):
+        tell(f"{answer['name']} of the image is back in its place")
 
 
 @agent.command()

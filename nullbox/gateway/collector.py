@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from nullbox.gateway import machine
 from nullbox.gateway.backend import ROOT, Backend
 from nullbox.gateway.journal import Journal
 from nullbox.protocols.errors import NullBoxError
@@ -32,6 +33,15 @@ async def collect(backend: Backend, journal: Journal, identify: Identify, period
         except (TimeoutError, NullBoxError) as error:
             log.debug("no events from the root now: %s", error)
         await asyncio.sleep(period)
+
+
+def record_boot(journal: Journal) -> None:
+    """Put this boot on record, once, however often the gateway is started in it."""
+    boot = machine.boot_id()
+    events = journal.since(0, journal.last_seq)["events"]
+    last = next((event for event in reversed(events) if event["kind"] == "boot"), None)
+    if last is None or last.get("boot_id") != boot:
+        journal.add("boot", boot_id=boot, **machine.versions())
 
 
 async def collect_once(backend: Backend, journal: Journal, source: str) -> None:

@@ -38,7 +38,8 @@ def node(name: str, parent: str | None, state: str = "running", **more: Any) -> 
 
 
 class MemoryBackend:
-    """`nodes` and `events` are what is shown; `asked` records what came; actors named in `silent` never answer."""
+    """`nodes` and `events` are what is shown; `asked` records what came; actors in `silent` never answer,
+    children in `refuse` cannot be added."""
 
     def __init__(self, agents: Iterable[str] = ("pulse", "reader")) -> None:
         services = [node(name, ROOT) for name in ("egress", "ctxgraph", "gateway")]
@@ -46,6 +47,7 @@ class MemoryBackend:
         self.events: list[dict[str, Any]] = []
         self.asked: list[tuple[str, Any]] = []
         self.silent: set[str] = set()
+        self.refuse: set[str] = set()
 
     def set(self, name: str, **fields: Any) -> None:
         """Change fields of a node."""
@@ -74,6 +76,14 @@ class MemoryBackend:
         match message:
             case TreeQuery():
                 return [dict(each) for each in self.nodes]
+            case ChildCommand(child_id=child, verb="add"):
+                if child in self.refuse:
+                    raise NullBoxError(ErrorCode.INVALID, f"{child} is not wanted")
+                self.nodes.append(node(child, ROOT))
+                return {"child": child, "state": "running"}
+            case ChildCommand(child_id=child, verb="remove"):
+                self.nodes.remove(self._find(child))
+                return {"child": child, "state": "removed"}
             case ChildCommand(child_id=child, verb=verb):
                 return self._command(self._find(child), verb)
             case CageCommand(verb=verb):

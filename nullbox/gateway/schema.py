@@ -11,6 +11,7 @@ from typing import Any
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+UPLOAD = re.compile(r"[a-z0-9]{8,32}")
 HASH = re.compile(r"[0-9a-f]{64}")
 AGENT_STATES = ("stopped", "starting", "running", "paused", "stopping", "backoff", "failed")
 MAX_SECONDS = 7 * 24 * 3600.0
@@ -75,6 +76,27 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             lambda value: isinstance(value, str) and _bytes(value) <= 4096,
             "a string of at most 4096 bytes",
             type="string",
+        ),
+        "upload": _kind(
+            lambda value: isinstance(value, str) and UPLOAD.fullmatch(value) is not None,
+            "8 to 32 of a-z and 0-9, chosen by the client",
+            type="string",
+            pattern=f"^{UPLOAD.pattern}$",
+        ),
+        "files": _kind(
+            lambda value: isinstance(value, list) and len(value) <= 2000,
+            "a list of {path, data (base64), offset, executable}",
+            type="array",
+            items={
+                "type": "object",
+                "properties": {
+                    "path": {"type": "string"},
+                    "data": {"type": "string", "contentEncoding": "base64"},
+                    "offset": {"type": "integer", "minimum": 0},
+                    "executable": {"type": "boolean"},
+                },
+                "required": ["path"],
+            },
         ),
         "bool": _kind(lambda value: isinstance(value, bool), "true or false", type="boolean"),
         "count": _kind(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nullbox.gateway.backend import Backend
-from nullbox.gateway.collector import collect
+from nullbox.gateway.collector import collect, record_boot
 from nullbox.gateway.handlers import Handlers
 from nullbox.gateway.journal import Journal
 from nullbox.gateway.machine import find_port
@@ -122,6 +122,7 @@ class GatewayService:
         try:
             await server.listen(self.socket, mode=self._roles.socket_mode)
             await self._serve_port(server)
+            record_boot(journal)
             collecting = asyncio.create_task(collect(self._backend, journal, handlers.root_identity))
             self._beat = time.monotonic()
             self._listening.set()

@@ -98,6 +98,10 @@ def steady(text: str) -> str:
     text = re.sub(r"(uptime +)\S+", r"\1UPTIME", text)
     text = re.sub(r"krun: (each agent.*); .*", r"krun: \1; ACCELERATION", text)
     text = re.sub(r'"?kvm"?: \w+(,?\s+)"?extension"?: [^\s,]+(,?\s+)"?emulated_cpu"?: \w+', "ACCELERATION", text)
+    text = re.sub(r'("?(?:total|used)_mib"?: )[0-9]+', r"\1MIB", text)
+    text = re.sub(r".*boot .*boot_id.*", "BOOT", text)
+    text = re.sub(r"---\nseq: 1\n(.*\n)*?(?=---)", "BOOT\n", text)
+    text = re.sub(r'.*"kind":"boot".*', "BOOT", text)
     return re.sub(r'("?age_s"?: )[0-9.]+', r"\1AGE", text)
 
 
@@ -142,6 +146,25 @@ def test_an_operators_hour(system: System, run: Any) -> None:
     assert run(system, "ctx", "write", "notes.a", "hello", "--string").code == 0
     assert [entry["value"] for entry in system.written] == [{"b": 1}, "hello"]
     assert run(system, "power", "off").out == "turning off\n"
+
+
+def test_deploying_and_removing(system: System, run: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "fresh"
+    folder.mkdir()
+    (folder / "main.py").write_text("")
+    (folder / "AGENT.toml").write_text('[agent]\nname = "fresh"\nruntime = "python"\nrestart = "sometimes"\n')
+    result = run(system, "agent", "validate", str(folder))
+    assert result.code == 2
+    assert "agent.restart" in result.err
+    assert run(system, "agent", "deploy", str(folder)).code == 2
+    (folder / "AGENT.toml").write_text('[agent]\nname = "fresh"\nruntime = "python"\n')
+    assert run(system, "agent", "validate", str(folder / "AGENT.toml")).code == 0
+    assert run(system, "agent", "deploy", str(folder)).out == "fresh 0.0.0: running\n"
+    assert run(system, "agent", "deploy", str(folder)).code == 1
+    assert run(system, "agent", "deploy", str(folder), "--replace").code == 0
+    assert "fresh" in run(system, "agent", "list").out
+    assert run(system, "agent", "remove", "fresh").out == "fresh: removed\n"
+    assert run(system, "agent", "validate", str(tmp_path / "none.toml")).code == 3
 
 
 def test_exit_codes(system: System, run: Any, tmp_path: Path) -> None:
@@ -245,7 +268,7 @@ def test_following_as_a_process_and_interrupting_it(system: System) -> None:
         [*BINARY, "--socket", system.socket, "events", "-f", "-o", "json"], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    assert json.loads(process.stdout.readline())["kind"] == "started"
+    assert [json.loads(process.stdout.readline())["kind"] for _ in range(2)] == ["boot", "started"]
     system.backend.record("exit", "cage:pulse")
     assert json.loads(process.stdout.readline())["kind"] == "exit"
     process.send_signal(2)

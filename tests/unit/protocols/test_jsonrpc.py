@@ -101,9 +101,7 @@ def test_parse_never_raises_for_any_json(value: Any) -> None:
     st.text(),
     st.dictionaries(st.text().filter(lambda k: k != "code"), json_values),
 )
-def test_an_error_survives_the_way_there_and_back(
-    code: ErrorCode, message: str, data: dict[str, Any]
-) -> None:
+def test_an_error_survives_the_way_there_and_back(code: ErrorCode, message: str, data: dict[str, Any]) -> None:
     line = jsonrpc.encode(jsonrpc.failure(1, NullBoxError(code, message, data)))
     got = jsonrpc.parse_answer(line)
     assert isinstance(got, ErrorAnswer)
