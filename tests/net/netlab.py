@@ -22,6 +22,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -42,6 +43,15 @@ DEADLINE = 10.0
 UPLINK = "up0"
 HOST_OUTSIDE = "100.127.0.1"
 INTERNET = "100.127.0.2"
+INTERNET_BLOCKS = (
+    "45.0.0.0/8",
+    "10.0.0.0/10",
+    "100.100.100.0/24",
+    "168.63.129.16/32",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+)
+"""What the internet of the lab answers for: ordinary addresses, and special-purpose ones that an attacker is after."""
 WEB = "45.33.32.10"
 WEB2 = "45.33.32.11"
 UPSTREAM = "45.33.32.53"
@@ -125,10 +135,11 @@ class Worker:
 
 
 class VethTaps(KernelTaps):
-    """TAPs whose devices the lab has made already."""
+    """Where the lab has made a device already, it stands for the TAP; elsewhere TAPs are real."""
 
     def _make_device(self, route: Any, slot: Slot, uid: int) -> None:
-        pass
+        if not route.link_lookup(ifname=slot.tap):
+            super()._make_device(route, slot, uid)
 
     def remove(self, slot: Slot) -> None:
         with contextlib.suppress(Exception):
@@ -138,15 +149,14 @@ class VethTaps(KernelTaps):
 class Host:
     """What runs in the host's namespace: the service, over the real kernel."""
 
-    def __init__(self, special: tuple[str, ...] = (), *, real_taps: bool = False) -> None:
+    def __init__(self, *, real_taps: bool = False) -> None:
         self.taps: KernelTaps = KernelTaps() if real_taps else VethTaps()
         self.firewall = KernelFirewall()
-        self.special = special
         self.restart()
 
     def restart(self) -> None:
         """Forget everything that is not in the kernel."""
-        self.service = EgressService(Base((UPLINK,), self.special), self.firewall, self.taps)
+        self.service = EgressService(Base((UPLINK,)), self.firewall, self.taps)
 
     def prepare(self) -> None:
         self.service.prepare()
@@ -198,15 +208,15 @@ class Host:
 class Lab:
     """The namespaces and what runs in them. Close it, or use it with `with`: everything goes, also after a failure."""
 
-    def __init__(self, agents: int = 2, addresses: Iterable[str] = (), special: tuple[str, ...] = ()) -> None:
+    def __init__(self, agents: int = 2, host: Callable[[], Any] | None = None) -> None:
         self.tag = f"nbtest-{secrets.token_hex(3)}"
         self.agents = agents
         self._workers: list[Worker] = []
         self._processes: list[subprocess.Popen[str]] = []
         self._namespaces: list[str] = []
         try:
-            self._build(addresses)
-            self.host = self.worker("host", lambda: Host(special))
+            self._build()
+            self.host = self.worker("host", host or Host)
         except BaseException:
             self.close()
             raise
@@ -276,7 +286,7 @@ class Lab:
     def _ip(self, role: str, *argv: str) -> None:
         subprocess.run(["ip", "-n", self.name(role), *argv], check=True, capture_output=True, text=True)
 
-    def _build(self, addresses: Iterable[str]) -> None:
+    def _build(self) -> None:
         for role in ("host", "internet", *(f"agent{number}" for number in range(self.agents))):
             subprocess.run(["ip", "netns", "add", self.name(role)], check=True, capture_output=True)
             self._namespaces.append(self.name(role))
@@ -289,8 +299,9 @@ class Lab:
         self._ip("internet", "link", "set", "eth0", "up")
         self._ip("host", "route", "add", "default", "via", INTERNET)
         self._ip("internet", "route", "add", "10.90.0.0/16", "via", HOST_OUTSIDE)
-        for address in (WEB, WEB2, UPSTREAM, *addresses):
-            self._ip("internet", "addr", "add", f"{address}/32", "dev", "lo")
+        for block in INTERNET_BLOCKS:
+            # The whole block is at home there: every address of it answers.
+            self._ip("internet", "route", "add", "local", block, "dev", "lo")
         for number in range(self.agents):
             slot, role = Slot(number), f"agent{number}"
             self._ip("host", "link", "add", slot.tap, "type", "veth", "peer", "name", "eth0", "netns", self.name(role))
@@ -479,6 +490,13 @@ def arp(source_mac: bytes, source_ip: str, target_ip: str, operation: int = 1) -
         struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
         + source_mac + socket.inet_aton(source_ip) + b"\0" * 6 + socket.inet_aton(target_ip)
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[str]:
+    """The path of an empty file, gone afterwards."""
+    with tempfile.NamedTemporaryFile(prefix="nbtest-") as file:
+        yield file.name
 
 
 @contextlib.contextmanager

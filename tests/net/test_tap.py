@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import netlab
 import pytest
 from netlab import Host, Lab, Worker
 
