@@ -137,6 +137,12 @@ DISTRIBUTIONS = (
         "imported by sqlite-utils",
     ),
     Distribution(
+        "dnslib",
+        "0.9.26",
+        "e68719e633d761747c7e91bd241019ef5a2b61a63f56025939e144c841a70e0d",
+        "DNS messages",
+    ),
+    Distribution(
         "rfc8785",
         "0.1.4",
         "520d690b448ecf0703691c76e1a34a24ddcd4fc5bc41d589cb7c58ec651bcd48",

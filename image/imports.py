@@ -250,9 +250,11 @@ def trace(roots: Iterable[str], finder: Finder, rules: Rules) -> Trace:
     result = Trace()
     for name, target in [*((root, root) for root in wanted), *graph.strict]:
         if target in unusable:
-            result.broken.append(f"{name}: {unusable[target]}")
+            # Of a chain only the end: one absence breaks many modules and is to be said once.
+            result.broken.append(unusable[target].rpartition("; ")[2])
         elif target not in graph.located:
-            result.broken.append(f"{name}: {target} is not there, or excluded")
+            kind = "is excluded" if excluded(target, rules.exclude) else "is not there"
+            result.broken.append(f"{name} needs {target}, which {kind}")
     result.broken = sorted(set(result.broken))
     waiting = [(root, "") for root in wanted]
     while waiting:

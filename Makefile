@@ -1,0 +1,61 @@
+# Every step is cached by what goes into it, so each target may be called at any time. See CONTRIBUTING.md.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euc
+.DEFAULT_GOAL := help
+
+PYTHON := build/venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+FLAVOUR ?= virt
+export CC := $(if $(filter clang%,$(CC)),$(CC),gcc)
+
+.PHONY: help setup kernel image run stop test test-fast test-full crash fuzz bench lint clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+setup: ## install missing system packages, make build/venv
+	@command -v python3 >/dev/null || { \
+	  run=; [ "$$(id -u)" = 0 ] || run=sudo; \
+	  $$run apt-get --quiet update; \
+	  $$run env DEBIAN_FRONTEND=noninteractive apt-get --quiet install --yes --no-install-recommends python3; }
+	@python3 -m nullbox.host.setup
+
+kernel: setup ## build/bzImage (CC=clang: with clang, FLAVOUR=…: another flavour)
+	@$(PYTHON) -m kernel.build --flavour $(FLAVOUR) --cc $(firstword $(subst -, ,$(CC))) --output build/bzImage
+
+image: setup ## build/root.squashfs
+	@$(PYTHON) -m image.build
+
+run: setup kernel image ## boot it in QEMU (DETACH=1: return when it is ready)
+	@build/venv/bin/nullbox run $(if $(filter-out 0,$(DETACH)),--detach)
+
+stop: ## power the machine of `make run` off
+	@[ ! -x build/venv/bin/nullbox ] || build/venv/bin/nullbox stop
+
+test: setup kernel image ## the whole test suite, QEMU tests included
+	@$(PYTEST)
+
+test-fast: setup ## the tests that need no QEMU and no kernel
+	@$(PYTEST) -m "not boot and not slow" -n 2
+
+test-full: setup kernel image ## all tests at full size
+	@NULLBOX_FULL=1 $(PYTEST)
+
+crash: setup ## crash schedules of the actor tree: SEED=… N=…
+	@NULLBOX_CRASH_SEED="$(SEED)" NULLBOX_CRASH_RUNS="$(or $(N),200)" $(PYTEST) -s tests/crash tests/model
+
+fuzz: setup ## parsers and protocols against random input, for long
+	@NULLBOX_FULL=1 $(PYTEST) tests/fuzz
+
+bench: setup kernel image ## measure, side by side with baselines: build/bench.json
+	@$(PYTHON) -m bench
+
+lint: setup ## ruff, mypy, import-linter
+	@build/venv/bin/ruff check .
+	@build/venv/bin/ruff format --check --quiet . || { build/venv/bin/ruff format --check .; exit 1; }
+	@build/venv/bin/mypy
+	@build/venv/bin/lint-imports
+
+clean: stop ## remove all that was built; downloads stay in ~/.cache/nullbox
+	@rm -rf build
