@@ -12,8 +12,6 @@ import click
 if TYPE_CHECKING:
     from nullbox.client import Nulld
 
-SOCKET_VARIABLE = "NULLD_SOCKET"
-DEFAULT_SOCKET = "/run/nulld.sock"
 
 FORMATS = ("table", "json", "yaml", "name")
 
@@ -23,15 +21,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Session:
     """Options of one run. The connection is made when a command asks for it."""
 
-    def __init__(self, socket: str | None, output: str) -> None:
-        self.socket = socket or DEFAULT_SOCKET
+    def __init__(self, socket: str | None, target: str | None, output: str) -> None:
+        self._socket = socket
+        self._target = target
         self.output = output
 
     @cached_property
     def nulld(self) -> Nulld:
+        from nullbox.cli import targets
         from nullbox.client import Nulld
 
-        return Nulld(self.socket)
+        return Nulld(targets.resolve(self._socket, self._target))
 
     def close(self) -> None:
         if "nulld" in self.__dict__:

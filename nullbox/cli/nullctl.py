@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from nullbox.cli.context import FORMATS, SOCKET_VARIABLE, Session
+from nullbox.cli.context import FORMATS, Session
 from nullbox.cli.lazy import LazyGroup
 from nullbox.protocols.errors import (
     EXIT_CODES,
@@ -35,6 +35,7 @@ VERBS = {
     "ctx": (CTX + "ctx", "Look into the agents' shared memory."),
     "egress": (SYSTEM + "egress", "Show what agents may reach."),
     "power": (SYSTEM + "power", "Turn the machine off, or boot it again."),
+    "completion": (SYSTEM + "completion", "Print a script that completes nullctl in a shell."),
     "version": (SYSTEM + "version", "Show versions of nullctl and of the system."),
 }
 
@@ -49,13 +50,16 @@ VERBS = {
 @click.option(
     "--socket",
     metavar="PATH",
-    envvar=SOCKET_VARIABLE,
-    show_envvar=True,
-    help="The daemon's socket.  [default: /run/nulld.sock]",
+    help="The daemon's socket.  [env var: NULLD_SOCKET; default: /run/nulld.sock]",
+)
+@click.option(
+    "--target",
+    metavar="NAME",
+    help="A daemon that ~/.config/nullbox/nullctl.toml names.  [env var: NULLD_TARGET]",
 )
 @click.option("-o", "--output", type=click.Choice(FORMATS), default="table", help="How to print the result.")
 @click.pass_context
-def cli(ctx: click.Context, socket: str | None, output: str) -> None:
+def cli(ctx: click.Context, socket: str | None, target: str | None, output: str) -> None:
     """Operate a NullBox system: see its agents, start and stop them, read what they did.
 
     \b
@@ -64,7 +68,7 @@ def cli(ctx: click.Context, socket: str | None, output: str) -> None:
       nullctl agent logs pulse -f
       nullctl -o json ctx query pulse. | jq '.entries[-1].value'
     """
-    ctx.obj = Session(socket, output)
+    ctx.obj = Session(socket, target, output)
     ctx.call_on_close(ctx.obj.close)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from nullbox.cli import durations, render
+from nullbox.cli.completing import agent_names
 from nullbox.cli.context import Session, confirm, output_option, pass_session, tell
 from nullbox.cli.lazy import LazyGroup
 from nullbox.protocols.errors import NullBoxError
@@ -52,7 +53,7 @@ def list_agents(session: Session) -> None:
 
 
 @agent.command()
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @output_option
 @pass_session
 def inspect(session: Session, name: str) -> None:
@@ -64,7 +65,7 @@ def _change(verb: str, help_text: str, does: Callable[[Session, str], dict[str, 
     """One command that changes the state of the agents it names, one after the other."""
 
     @agent.command(name=verb, help=help_text)
-    @click.argument("names", nargs=-1, required=True, metavar="NAME...")
+    @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=agent_names)
     @output_option
     @pass_session
     def command(session: Session, names: tuple[str, ...]) -> None:
@@ -152,7 +153,7 @@ def validate(session: Session, file: Path) -> None:
 
 
 @agent.command()
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output_option
 @pass_session
@@ -166,7 +167,7 @@ def remove(session: Session, name: str, yes: bool) -> None:
 
 
 @agent.command()
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.option(
     "--for", "state", type=click.Choice(STATES), default="running", show_default=True, help="The state to wait for."
 )
@@ -180,7 +181,7 @@ def wait(session: Session, name: str, state: str, timeout: float) -> None:
 
 
 @agent.command()
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what it writes next.")
 @click.option("--since", type=Duration(), metavar="DURATION", help="Only what it wrote in the last while: 90s, 5m, 2h.")
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last lines.")

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from nullbox.cli import render
+from nullbox.cli.completing import keys
 from nullbox.cli.context import Session, output_option, pass_session, tell
 from nullbox.cli.lazy import LazyGroup
 
@@ -49,7 +50,7 @@ def _show(session: Session, entries: list[dict[str, Any]]) -> None:
 
 
 @ctx.command()
-@click.argument("prefix", default="")
+@click.argument("prefix", default="", shell_complete=keys)
 @LIMIT
 @output_option
 @pass_session
@@ -65,7 +66,7 @@ def query(session: Session, prefix: str, limit: int) -> None:
 
 
 @ctx.command()
-@click.argument("key")
+@click.argument("key", shell_complete=keys)
 @LIMIT
 @output_option
 @pass_session
@@ -84,7 +85,7 @@ def read(session: Session, hash: str) -> None:
 
 
 @ctx.command()
-@click.argument("key")
+@click.argument("key", shell_complete=keys)
 @output_option
 @pass_session
 def latest(session: Session, key: str) -> None:
@@ -133,7 +134,7 @@ def write(session: Session, key: str, value: str, string: bool) -> None:
 
 
 @ctx.command()
-@click.argument("prefix", default="")
+@click.argument("prefix", default="", shell_complete=keys)
 @click.option("--since", type=click.IntRange(0), metavar="SEQ", help="Begin after this number.")
 @output_option
 @pass_session

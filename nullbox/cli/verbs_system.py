@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from nullbox import __version__
+from nullbox.cli.completing import agent_names
 from nullbox.cli.context import Session, confirm, output_option, pass_session, tell
 from nullbox.cli.lazy import LazyGroup
 from nullbox.protocols.errors import NullBoxError
@@ -100,13 +101,33 @@ def _versions(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@click.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion(shell: str) -> None:
+    """Print a script that completes verbs, options and the names of running agents.
+
+    \b
+    Examples:
+      source <(nullctl completion bash)
+      nullctl completion zsh > "${fpath[1]}/_nullctl"
+      nullctl completion fish > ~/.config/fish/completions/nullctl.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    from nullbox.cli.nullctl import cli
+
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(cli, {}, "nullctl", "_NULLCTL_COMPLETE").source())
+
+
 @click.group(cls=LazyGroup)
 def egress() -> None:
     """Show what agents may reach."""
 
 
 @egress.command()
-@click.argument("agent", required=False)
+@click.argument("agent", required=False, shell_complete=agent_names)
 @output_option
 @pass_session
 def rules(session: Session, agent: str | None) -> None:

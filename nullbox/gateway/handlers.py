@@ -137,6 +137,11 @@ class Handlers:
     async def version(self, call: Call, given: Arguments) -> Any:
         return machine.versions()
 
+    async def discover(self, call: Call, given: Arguments) -> Any:
+        from nullbox.gateway import openrpc
+
+        return openrpc.document()
+
     async def status(self, call: Call, given: Arguments) -> Any:
         tree, age = await self._tree_soon()
         return views.status(tree, {**self._machine, "uptime_s": machine.uptime(), "memory": machine.memory()}, age)
@@ -260,6 +265,7 @@ Handler = Callable[[Handlers, Call, Arguments], Awaitable[Any]]
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {
         "version": Handlers.version,
+        "rpc.discover": Handlers.discover,
         "status": Handlers.status,
         "tree": Handlers.show_tree,
         "agent.list": Handlers.agent_list,

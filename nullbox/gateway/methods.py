@@ -189,6 +189,7 @@ TABLE: tuple[Method, ...] = (
         "the rules",
         params=(Param("agent", "agent", "only this agent", default=None),),
     ),
+    Method("rpc.discover", "This protocol as an OpenRPC document.", "the document"),
     Method("power.off", "Stop all agents and services in order and turn the machine off.", "{}", Role.OPERATOR),
     Method("power.reboot", "Stop all agents and services in order and boot again.", "{}", Role.OPERATOR),
 )
