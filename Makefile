@@ -9,7 +9,7 @@ PYTEST := $(PYTHON) -m pytest
 FLAVOUR ?= virt
 export CC := $(if $(filter clang%,$(CC)),$(CC),gcc)
 
-.PHONY: help setup kernel image run stop test test-fast test-full crash fuzz bench lint clean
+.PHONY: help setup kernel image test-image run stop test test-fast test-full crash fuzz bench lint clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -27,19 +27,22 @@ kernel: setup ## build/bzImage (CC=clang: with clang, FLAVOUR=…: another flavo
 image: setup ## build/root.squashfs
 	@$(PYTHON) -m image.build
 
+test-image: setup ## build/test.squashfs: with the agents that only the boot tests want
+	@$(PYTHON) -m image.build --variant test
+
 run: setup kernel image ## boot it in QEMU (DETACH=1: return when it is ready)
 	@build/venv/bin/nullbox run $(if $(filter-out 0,$(DETACH)),--detach)
 
 stop: ## power the machine of `make run` off
 	@[ ! -x build/venv/bin/nullbox ] || build/venv/bin/nullbox stop
 
-test: setup kernel image ## the whole test suite, QEMU tests included
+test: setup kernel image test-image ## the whole test suite, QEMU tests included
 	@$(PYTEST)
 
 test-fast: setup ## the tests that need no QEMU and no kernel
 	@$(PYTEST) -m "not boot and not slow" -n 2
 
-test-full: setup kernel image ## all tests at full size
+test-full: setup kernel image test-image ## all tests at full size
 	@NULLBOX_FULL=1 $(PYTEST)
 
 crash: setup ## crash schedules of the actor tree: SEED=… N=…

@@ -1,4 +1,4 @@
-"""`python -m image.build`: make `build/root.squashfs` from the tables (edge; prints what it does).
+"""`python -m image.build [--variant test]`: make `build/root.squashfs` from the tables (edge; prints what it does).
 
 Nothing is done when nothing that goes in has changed. Versions of Debian packages are looked up anew only when
 something is built; `--refresh` builds in any case, and so takes what the archive has now.
@@ -20,14 +20,11 @@ from image.imports import Rules
 from image.interpreter import ImagePython, InterpreterError
 from image.plan import Entry
 from image.sources import SourceError, Sources, fetch
+from image.variants import RELEASE, VARIANTS, Variant
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 HOST_ONLY = ("nullbox/cli/", "nullbox/host/", "nullbox/testing.py")
 """Files below the watched folders that no part of the image comes from."""
-
-
-FINAL_LEVEL = 19
-"""zstd's level of an image that is to be kept. It makes up most of the time of a build."""
 
 
 class BuildError(Exception):
@@ -39,14 +36,14 @@ def say(line: str) -> None:
     print(f"image: {line}", flush=True)
 
 
-def input_files(repository: Path) -> list[Path]:
+def input_files(repository: Path, variant: Variant) -> list[Path]:
     """The files of this project that an image depends on."""
     found = [repository / "pyproject.toml"]
     for folder, patterns in {
         "image": ("*.py", "config/*"),
         "nullbox": ("**/*.py",),
         "pykrun": ("**/*.py",),
-        "agents": ("**/*",),
+        **dict.fromkeys(variant.agents, ("**/*",)),
     }.items():
         for pattern in patterns:
             found += (repository / folder).glob(pattern)
@@ -58,10 +55,10 @@ def input_files(repository: Path) -> list[Path]:
     )
 
 
-def input_key(repository: Path) -> str:
+def input_key(repository: Path, variant: Variant) -> str:
     """One hash over the names, permission bits and contents of all input files."""
     parts: list[str | bytes] = []
-    for path in input_files(repository):
+    for path in input_files(repository, variant):
         parts += [str(path.relative_to(repository)), path.read_bytes()]
     return stage.digest(*parts)
 
@@ -92,7 +89,7 @@ def trace(python: ImagePython, roots: Iterable[str], folders: Iterable[Path], ru
     return dict(answer["modules"])
 
 
-def planned(sources: Sources, python: ImagePython, repository: Path) -> list[Entry]:
+def planned(sources: Sources, python: ImagePython, repository: Path, variant: Variant) -> list[Entry]:
     """Everything that goes into the image."""
     origins = stdlib_origins(sources)
     library = [python.stdlib, python.dynload]
@@ -114,7 +111,7 @@ def planned(sources: Sources, python: ImagePython, repository: Path) -> list[Ent
         *plan.tree_entries(sources, f"{contents.GUEST}/", guest=True),
         *plan.host_modules(modules, python.stdlib, origins, repository, distributions),
         *plan.guest_stdlib(python.stdlib, origins),
-        *plan.project_files(repository),
+        *plan.project_files(repository, variant.agents),
         *plan.metadata_entries(),
         *plan.krun_entries(sources.pypi["smolmachines"]),
         Entry("etc/os-release", "text", plan.GENERATED, text=texts.os_release(version, DEFAULT_SUITE)),
@@ -137,9 +134,9 @@ def listed(root: Path) -> list[Listed]:
     return rows
 
 
-def build(repository: Path, output: Path, level: int = FINAL_LEVEL) -> None:
+def build(repository: Path, output: Path, variant: Variant, level: int) -> None:
     """Fetch, plan, compile, write, check and squash."""
-    work = output / "image"
+    work = output / variant.work
     work.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
 
@@ -151,7 +148,7 @@ def build(repository: Path, output: Path, level: int = FINAL_LEVEL) -> None:
     python = ImagePython(work / "python")
     python.lay_out(sources)
     step("following imports")
-    entries = planned(sources, python, repository)
+    entries = planned(sources, python, repository, variant)
     step(f"compiling what is not compiled yet ({sum(e.kind == 'pyc' for e in entries)} modules in all)")
     compiled = stage.compile_entries([e for e in entries if e.kind == "pyc"], python)
     root = work / "root"
@@ -162,10 +159,10 @@ def build(repository: Path, output: Path, level: int = FINAL_LEVEL) -> None:
     if broken:
         raise BuildError("the image breaks its rules:\n  " + "\n  ".join(broken))
     step("compressing")
-    image = output / "root.squashfs"
+    image = output / variant.file
     squash.make(root, image, level)
     size = image.stat().st_size
-    if too_large := audit.too_large(size):
+    if variant.name == RELEASE and level == variant.level and (too_large := audit.too_large(size)):
         image.unlink()
         raise BuildError(too_large[0])
     step(f"{image.relative_to(repository)}: {size / 1e6:.1f} MB of at most {contents.MAX_BYTES / 1e6:.0f}")
@@ -182,27 +179,25 @@ def up_to_date(stamp: Path, image: Path, key: str, level: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m image.build", description="Build the root file system.")
     parser.add_argument("--refresh", action="store_true", help="build even if nothing has changed")
-    parser.add_argument(
-        "--level",
-        type=int,
-        default=FINAL_LEVEL,
-        help="zstd level; 3 is quick, for trying things (default: %(default)s)",
-    )
+    parser.add_argument("--variant", choices=sorted(VARIANTS), default=RELEASE, help="default: %(default)s")
+    parser.add_argument("--level", type=int, help="zstd level; 3 is quick, for trying things")
     arguments = parser.parse_args()
+    variant = VARIANTS[arguments.variant]
+    level = arguments.level or variant.level
     output = REPOSITORY / "build"
-    stamp, image = output / "image" / "stamp", output / "root.squashfs"
-    key = input_key(REPOSITORY)
-    if not arguments.refresh and up_to_date(stamp, image, key, arguments.level):
-        say(f"build/root.squashfs is up to date ({image.stat().st_size / 1e6:.1f} MB)")
+    stamp, image = output / variant.work / "stamp", output / variant.file
+    key = input_key(REPOSITORY, variant)
+    if not arguments.refresh and up_to_date(stamp, image, key, level):
+        say(f"build/{variant.file} is up to date ({image.stat().st_size / 1e6:.1f} MB)")
         return 0
     stamp.unlink(missing_ok=True)
     try:
-        build(REPOSITORY, output, arguments.level)
+        build(REPOSITORY, output, variant, level)
     except (BuildError, DebianArchiveError, SourceError, InterpreterError, plan.PlanError, squash.ToolError) as error:
         print(f"image: {error}", file=sys.stderr)
         return 1
     stamp.parent.mkdir(parents=True, exist_ok=True)
-    stamp.write_text(f"{key} {arguments.level}\n")
+    stamp.write_text(f"{key} {level}\n")
     return 0
 
 

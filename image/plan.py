@@ -138,14 +138,15 @@ def host_modules(
             raise PlanError(f"module {name} comes from {located}, which is of no known origin")
 
 
-def project_files(repository: Path) -> Iterator[Entry]:
-    """Configuration, sample agents and the guests' programs."""
+def project_files(repository: Path, agents: Iterable[str]) -> Iterator[Entry]:
+    """Configuration, the agents of these folders and the guests' programs."""
     config = "image/config/nulld.toml"
     yield Entry("system/config/nulld.toml", "file", f"nullbox:{config}", source=str(repository / config))
-    for file in sorted((repository / "agents").rglob("*")):
-        path = str(file.relative_to(repository))
-        if file.is_file() and "__pycache__" not in path:
-            yield Entry(f"system/{path}", "file", f"nullbox:{path}", source=str(file))
+    for folder in agents:
+        for file in sorted((repository / folder).rglob("*")):
+            path = str(file.relative_to(repository / folder))
+            if file.is_file() and "__pycache__" not in path:
+                yield Entry(f"system/agents/{path}", "file", f"nullbox:{folder}/{path}", source=str(file))
     for file in sorted((repository / contents.GUEST_PROGRAMS).glob("*.py")):
         if file.name != "__init__.py":
             path = str(file.relative_to(repository))
