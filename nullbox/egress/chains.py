@@ -112,7 +112,7 @@ CHAINS = (
         "from_agent_to_host",
         (
             (e.match(e.IIF, "@agents"),),
-            (*_TO_RESOLVER, e.update("dns_rate", e.IIF, _over(2000, 2000)), e.DROP),
+            (*_TO_RESOLVER, e.update("dns_rate", e.IIF, _over(5000, 5000)), e.DROP),
             (*_TO_RESOLVER, e.ACCEPT),
             # Answers to what the host began: health checks.
             (_LIVE, e.direction("reply"), e.ACCEPT),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 from nullbox.egress import expr as e
@@ -21,6 +21,9 @@ GRACE_S = 30.0
 
 LAG_S = 2.0
 """How much longer than the answer an element may be in the kernel: its time to live is whole seconds, rounded up."""
+
+SWEEP_S = 1.0
+"""How often, at most, an agent's destinations are looked through for old ones."""
 
 TOLERANCE_S = 0.5
 """A refresh by less than this is not worth a transaction; the grace covers it."""
@@ -50,6 +53,7 @@ class Pins:
     current: dict[Pin, int] = field(default_factory=dict)
     expiry: dict[Pin, dict[int, float]] = field(default_factory=dict)
     ends: dict[Pin, float] = field(default_factory=dict)
+    swept: float = -inf
 
     def grant(
         self, marks: Iterable[tuple[int, int]], addresses: Iterable[str], ttl: float, now: float
@@ -64,7 +68,7 @@ class Pins:
         """
         self.expire(now)
         wanted = [(Pin(address, port), mark) for address in addresses for port, mark in marks]
-        if len(self.expiry.keys() | {pin for pin, _ in wanted}) > MAX_PINS:
+        if len(self.expiry) + len({pin for pin, _ in wanted if pin not in self.expiry}) > MAX_PINS:
             raise OverflowError(f"more than {MAX_PINS} destinations are open")
         until = now + ttl + GRACE_S
         commands = []
@@ -100,6 +104,11 @@ class Pins:
 
     def expire(self, now: float) -> None:
         """Forget what the kernel has let go of by itself; later than the kernel, never earlier."""
+        if not self.swept <= now < self.swept + SWEEP_S:
+            self.swept = now
+            self._sweep(now)
+
+    def _sweep(self, now: float) -> None:
         for pin in [pin for pin, end in self.ends.items() if end + LAG_S <= now]:
             del self.expiry[pin], self.current[pin], self.ends[pin]
 

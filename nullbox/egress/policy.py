@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
@@ -60,6 +61,7 @@ def normalise(name: str) -> str:
     return name.lower().removesuffix(".")
 
 
+@lru_cache(maxsize=4096)
 def parse_grant(text: str) -> Grant:
     """Read one `host[:port]`.
 

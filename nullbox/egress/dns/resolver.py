@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from math import floor
 from typing import Protocol
 
@@ -24,6 +25,20 @@ NEGATIVE_TTL = 30
 """Seconds that a name without addresses is remembered, at most (RFC 2308, 5 allows more)."""
 MAX_WAITING = 64
 """Questions of one agent that wait for upstream at the same time."""
+
+
+MAX_HOT = 1024
+"""Packed answers that are kept, of one agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Hot:
+    """A packed answer without its id, good for the same question while neither the entry nor its second changes."""
+
+    name: str
+    entry: Entry
+    ttl: int
+    tail: bytes
 
 
 class Report(Protocol):
@@ -63,16 +78,18 @@ class AgentResolver:
         self._cache = Cache()
         self._limits = Limits()
         self._waiting: dict[str, asyncio.Task[Entry]] = {}
+        self._hot: dict[tuple[bytes, bool], _Hot] = {}
 
     def regrant(self, grants: Sequence[Grant], *, learn: bool = False) -> None:
         """The manifest changed: judge by the new grants, remember no old answer."""
         self._grants, self._learn = tuple(grants), learn
-        self._cache.clear()
+        self.forget()
 
     def forget(self) -> int:
         """Drop cached answers; how many there were."""
         count = len(self._cache.entries)
         self._cache.clear()
+        self._hot.clear()
         return count
 
     def at_once(self, data: bytes, *, udp: bool) -> bytes | Query | None:
@@ -81,6 +98,15 @@ class AgentResolver:
         Returns:
             The answer; or the question, if it has to be asked upstream (`later`); or None for what deserves no answer.
         """
+        key = (data[2:], udp)
+        hot = self._hot.get(key)
+        if hot is not None:
+            entry = self._cache.get(hot.name, self._clock())
+            if entry is hot.entry and floor(entry.until - self._clock()) == hot.ttl:
+                if self._opened(hot.name, entry, hot.ttl):
+                    return data[:2] + hot.tail
+            else:
+                del self._hot[key]
         try:
             query = parse_query(data)
         except Malformed:
@@ -91,7 +117,14 @@ class AgentResolver:
                 self._report(verdict.kind, query.name, "", "no grant covers this name; nothing was forwarded")
             return self._pack(query, verdict.rcode, (), 0, udp)
         entry = self._cache.get(query.name, self._clock())
-        return query if entry is None else self._settle(query, entry, udp)
+        if entry is None:
+            return query
+        answer = self._settle(query, entry, udp)
+        if entry.addresses and answer[3] & 0xF == Rcode.NOERROR:
+            if len(self._hot) >= MAX_HOT:
+                self._hot.clear()
+            self._hot[key] = _Hot(query.name, entry, floor(entry.until - self._clock()), answer[2:])
+        return answer
 
     async def later(self, query: Query, *, udp: bool) -> bytes:
         """Ask upstream and answer; questions for one name at one time are asked once."""
@@ -119,12 +152,18 @@ class AgentResolver:
         if not entry.addresses:
             return self._pack(query, entry.rcode, (), 0, udp)
         ttl = max(0, floor(entry.until - self._clock()))
-        try:
-            self._pin(query.name, entry.addresses, ttl)
-        except NullBoxError as error:
-            self._report("not opened", query.name, "", error.message)
+        if not self._opened(query.name, entry, ttl):
             return self._pack(query, Rcode.SERVFAIL, (), 0, udp)
         return self._pack(query, entry.rcode, entry.addresses, ttl, udp)
+
+    def _opened(self, name: str, entry: Entry, ttl: int) -> bool:
+        """Have the kernel let the addresses in for at least `ttl` seconds; whether it does."""
+        try:
+            self._pin(name, entry.addresses, ttl)
+        except NullBoxError as error:
+            self._report("not opened", name, "", error.message)
+            return False
+        return True
 
     async def _resolve(self, name: str) -> Entry:
         try:

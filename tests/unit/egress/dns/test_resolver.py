@@ -60,7 +60,7 @@ class World:
         return asyncio.run(self.aquery(name, qtype, udp=udp))
 
     async def aquery(self, name: str = API, qtype: str = "A", *, udp: bool = True) -> dnslib.DNSRecord:
-        answer = self.resolver.at_once(dnslib.DNSRecord.question(name, qtype).pack(), udp=udp)
+        answer = self.resolver.at_once(bytes(dnslib.DNSRecord.question(name, qtype).pack()), udp=udp)
         if isinstance(answer, Query):
             answer = await self.resolver.later(answer, udp=udp)
         assert isinstance(answer, bytes)
@@ -90,7 +90,34 @@ def test_a_cached_answer_is_not_asked_again_but_made_sure_of() -> None:
     assert ("ask", API) in world.trace[5:]
 
 
-def test_what_cannot_be_opened_is_not_told() -> None:
+def test_the_same_question_again_gets_its_own_id_and_the_time_that_is_left() -> None:
+    world = World(API)
+    world.a(API, "45.0.0.1", ttl=60)
+    world.query()
+    told = []
+    for number, wait in ((1, 0.0), (2, 0.0), (3, 7.0), (4, 0.5)):
+        world.now += wait
+        record = dnslib.DNSRecord.question(API)
+        record.header.id = number
+        answer = world.resolver.at_once(bytes(record.pack()), udp=True)
+        assert isinstance(answer, bytes)
+        parsed = dnslib.DNSRecord.parse(answer)
+        assert parsed.header.id == number
+        told.append(parsed.rr[0].ttl)
+    assert told == [60, 60, 53, 52]
+    assert sum(event[0] == "pin" for event in world.trace) == 5, "every answer makes sure that the address is open"
+
+
+def test_what_cannot_be_opened_any_more_is_not_told_from_memory() -> None:
+    world = World(API)
+    world.a(API, "45.0.0.1", ttl=60)
+    world.query()
+    world.query()
+    world.pin_error = NullBoxError(ErrorCode.DENIED, "no grant covers it")
+    assert world.query().header.rcode == Rcode.SERVFAIL
+
+
+def test_what_cannot_be_opened_is_is_not_told() -> None:
     world = World(API)
     world.a(API, "45.0.0.1")
     world.pin_error = NullBoxError(ErrorCode.INTERNAL, "the kernel refused")
