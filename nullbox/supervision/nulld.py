@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,12 +52,19 @@ class Launcher:
         preload(root_specs(settings, discover(self.layout).entries.values(), self.layout))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        with start_system(self.layout.actors) as system:
+        system = start_system(self.layout.actors)
+        try:
             root = system.spawn_root(RootSupervisor, ROOT)
             system.tell(root, Start(ROOT, 1, {"layout": self.layout.to_plain()}, {}))
             reason = self._watch(system, root)
             if reason is None:
                 reason = self._stop(system, root)
+        except BaseException:
+            # Not in order: that would end the VMs. The actors die with this process, and the VMs live on.
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(EXIT_GAVE_UP)
+        system.shutdown()
         if reason.kind in ("normal", "shutdown"):
             return EXIT_OK
         sys.stderr.write(f"nulld: the tree is gone: {reason.kind} {reason.detail}\n")
@@ -135,8 +143,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     layout = parse_arguments(sys.argv[1:] if argv is None else argv)
     try:
         settings = load(layout.config)
+    except NullBoxError as error:
+        sys.stderr.write(f"nulld: {layout.config} is wrong:\n{error.message}\n")
+        raise SystemExit(EXIT_USAGE) from None
+    try:
         code = Launcher(layout, fd).run(settings)
     except NullBoxError as error:
-        sys.stderr.write(f"nulld: {layout.config}: {error.message}\n" if not fd else f"nulld: {error.message}\n")
-        code = EXIT_USAGE
+        sys.stderr.write(f"nulld: {error.message}\n")
+        code = EXIT_GAVE_UP
     raise SystemExit(code)

@@ -1,0 +1,83 @@
+"""The fail points: every effect of every actor and of PID 1, by the process in which it happens. A table.
+
+An effect is a call that changes or asks something outside the process. Each gives two fail points, before and after
+it: before, nothing has happened yet; after, it has, and the caller never learns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nullbox.chaos.faults import RAISED, Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """owner: the process (an actor's id, `cage` for any agent's, `launcher`, `pid1`). target: module:attribute."""
+
+    owner: str
+    target: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.owner}/{self.target.rpartition(':')[2]}"
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What may happen there. PID 1 cannot be replaced: only what it can handle is asked of it."""
+        return tuple(fault for fault in Fault if self.owner != "pid1" or fault in RAISED)
+
+
+POINTS: tuple[Point, ...] = (
+    Point("egress", "nullbox.egress.nft:KernelFirewall.apply"),
+    Point("egress", "nullbox.egress.nft:KernelFirewall.objects"),
+    Point("egress", "nullbox.egress.tap:KernelTaps.list"),
+    Point("egress", "nullbox.egress.tap:KernelTaps.create"),
+    Point("egress", "nullbox.egress.tap:KernelTaps.up"),
+    Point("egress", "nullbox.egress.tap:KernelTaps.remove"),
+    Point("egress", "nullbox.egress.tap:KernelTaps.enable_forwarding"),
+    Point("egress", "nullbox.actors.egress:EgressActor.ready"),
+    Point("egress", "nullbox.actors.egress:EgressActor.on_open_link"),
+    Point("egress", "nullbox.actors.egress:EgressActor.on_close_link"),
+    Point("egress", "nullbox.actors.egress:EgressActor.on_ping"),
+    Point("ctxgraph", "nullbox.ctxgraph.store:Store.apply"),
+    Point("ctxgraph", "nullbox.ctxgraph.store:Store._commit"),
+    Point("ctxgraph", "nullbox.ctxgraph.service:CtxgraphService.start"),
+    Point("ctxgraph", "nullbox.ctxgraph.service:CtxgraphService.open_channel"),
+    Point("ctxgraph", "nullbox.ctxgraph.service:CtxgraphService.close_channel"),
+    Point("ctxgraph", "nullbox.actors.ctxgraph:CtxgraphActor.ready"),
+    Point("ctxgraph", "nullbox.actors.ctxgraph:CtxgraphActor.on_ping"),
+    Point("gateway", "nullbox.gateway.service:GatewayService.start"),
+    Point("gateway", "nullbox.actors.gateway:GatewayActor.ready"),
+    Point("gateway", "nullbox.actors.gateway:GatewayActor.on_reply"),
+    Point("gateway", "nullbox.actors.gateway:GatewayActor.on_peers"),
+    Point("gateway", "nullbox.actors.gateway:GatewayActor.on_ping"),
+    Point("cage", "nullbox.cage.vm:Vm.prepare"),
+    Point("cage", "nullbox.cage.vm:Vm.adopt"),
+    Point("cage", "nullbox.cage.vm:Vm.spawn"),
+    Point("cage", "nullbox.cage.process:VmProcess.spawn"),
+    Point("cage", "nullbox.cage.process:PidRecord.save"),
+    Point("cage", "nullbox.cage.vm:Vm.read_console"),
+    Point("cage", "nullbox.cage.vm:Vm.exit_record"),
+    Point("cage", "nullbox.cage.vm:Vm.remove"),
+    Point("cage", "nullbox.cage.cgroup:Cgroup.remove"),
+    Point("cage", "nullbox.actors.cage:CageActor.ready"),
+    Point("cage", "nullbox.actors.cage:CageActor.on_link_ready"),
+    Point("cage", "nullbox.actors.cage:CageActor.on_channel_ready"),
+    Point("cage", "nullbox.actors.cage:CageActor.on_ping"),
+    Point("nulld", "nullbox.supervision.supervisor:Supervisor.spawn"),
+    Point("nulld", "nullbox.supervision.supervisor:Supervisor.tell"),
+    Point("nulld", "nullbox.supervision.supervisor:Supervisor.after"),
+    Point("nulld", "nullbox.supervision.supervisor:Supervisor.child_exited"),
+    Point("launcher", "nullbox.supervision.nulld:Launcher._tell_pid1"),
+    Point("launcher", "nullbox.actors.system:System.spawn_root"),
+    Point("launcher", "nullbox.actors.system:System.tell"),
+    Point("launcher", "nullbox.actors.system:System.receive"),
+    Point("pid1", "nullbox.bootstrap.pid1:reap"),
+    Point("pid1", "nullbox.bootstrap.pid1:Pid1._read_pipe"),
+    Point("pid1", "nullbox.bootstrap.pid1:Pid1._spawn"),
+    Point("pid1", "nullbox.bootstrap.host:LinuxHost.spawn"),
+    Point("pid1", "nullbox.bootstrap.watchdog:Watchdog.pet"),
+)
+
+BY_NAME = {point.name: point for point in POINTS}
