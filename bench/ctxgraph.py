@@ -269,55 +269,55 @@ def fill(path: Path, entries: int) -> None:
     store.close()
 
 
+QUERIES = {
+    "head": {"prefix": "p1."},
+    "middle": {"prefix": "p1.", "after": 500},
+    "tail": {"prefix": "p1.", "order": "desc"},
+}
+
+
+def ask(client: socket.socket, params: dict[str, Any]) -> float:
+    """Milliseconds for a page of 100."""
+    started = time.perf_counter()
+    client.sendall(request("query", {**params, "limit": 100}, 1))
+    data = b""
+    while not data.endswith(b"\n"):
+        data += client.recv(1 << 20)
+    assert b'"entries"' in data, data[:300]
+    return (time.perf_counter() - started) * 1e3
+
+
 def bench_million(folder: Path, entries: int) -> dict[str, Any]:
-    """The same queries in a small and a large store, over the socket; memory after them and some writes."""
-    times: dict[int, dict[str, float]] = {}
-    memory = {}
-    for size in (1000, entries):
+    """The same queries in a small and a large store, turn by turn; then memory, after some writes."""
+    sizes = (2000, entries)
+    services, filled = [], 0.0
+    for size in sizes:
         place = folder / str(size)
-        layout = Layout(run=place / "r", state=place / "s")
         started = time.perf_counter()
-        fill(layout.ctx_store, size)
+        fill(Layout(run=place / "r", state=place / "s").ctx_store, size)
         filled = time.perf_counter() - started
-        service = Service(place)
-        client = service.connect(0)
-        times[size] = {}
-        for name, params in {
-            "tail": {"prefix": "p1.", "order": "desc"},
-            "head": {"prefix": "p1."},
-            "middle": {"prefix": "p1.", "after": size // 2},
-            "narrow": {"prefix": "p1.k1"},
-        }.items():
-            took = []
-            for n in range(60):
-                started = time.perf_counter()
-                client.sendall(request("query", {**params, "limit": 100}, n))
-                data = b""
-                while not data.endswith(b"\n"):
-                    data += client.recv(1 << 20)
-                took.append(time.perf_counter() - started)
-            times[size][name] = statistics.median(took[5:]) * 1e3
-        load([client], writes([10**7]), 8, 2.0)
-        memory[size] = service.memory_mb()
-        opened = service_open_time(service)
+        services.append(Service(place))
+    clients = [service.connect(0) for service in services]
+    took: dict[str, list[list[float]]] = {name: [[], []] for name in QUERIES}
+    for _ in range(100):
+        for name, params in QUERIES.items():
+            after = {"after": entries // 2} if "after" in params else {}
+            took[name][0].append(ask(clients[0], params))
+            took[name][1].append(ask(clients[1], {**params, **after}))
+    medians = {name: [statistics.median(times) for times in pair] for name, pair in took.items()}
+    load([clients[1]], writes([10**7]), 8, 2.0)
+    memory = [service.memory_mb() for service in services]
+    for client, service in zip(clients, services, strict=True):
+        client.close()
         service.stop()
-    ratios = {name: times[entries][name] / times[1000][name] for name in times[1000]}
     return {
         "entries": entries,
         "fill_per_s": entries / filled,
-        "query_ms": {str(size): found for size, found in times.items()},
-        "query_ratios": ratios,
-        "query_ratio": max(ratios[name] for name in ("tail", "head", "middle")),
-        "memory": {str(size): found for size, found in memory.items()},
-        "memory_mb": memory[entries]["rss"],
-        "open_s": opened,
+        "query_ms": medians,
+        "query_ratio": max(large / small for small, large in medians.values()),
+        "memory": memory,
+        "memory_mb": memory[1]["rss"],
     }
-
-
-def service_open_time(service: Service) -> float:
-    started = time.perf_counter()
-    Reader(service.layout.ctx_store).close()
-    return time.perf_counter() - started
 
 
 def main() -> int:

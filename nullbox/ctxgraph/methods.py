@@ -56,7 +56,7 @@ async def _write(server: CtxServer, rights: Rights, params: Params, call: Call) 
         _ttl_ns(ttl_s),
         tuple(bytes.fromhex(parent) for parent in named),
     )
-    return _acknowledged(await server.commit(op))
+    return _acknowledged(await server.commit(rights, op))
 
 
 async def _delete(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
@@ -65,14 +65,14 @@ async def _delete(server: CtxServer, rights: Rights, params: Params, call: Call)
     params.done()
     rights.check_write(key)
     server.take_token(rights)
-    return _acknowledged(await server.commit(Delete(rights.agent_id, key, expected)))
+    return _acknowledged(await server.commit(rights, Delete(rights.agent_id, key, expected)))
 
 
 async def _erase(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
     address = parse_hash(params.any("hash"))
     params.done()
     server.take_token(rights)
-    return _acknowledged(await server.commit(Erase(rights.agent_id, address)))
+    return _acknowledged(await server.commit(rights, Erase(rights.agent_id, address)))
 
 
 async def _read(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
@@ -97,7 +97,7 @@ async def _query(server: CtxServer, rights: Rights, params: Params, call: Call) 
     window, limit = _window(params)
     params.done()
     prefixes = rights.readable(prefix)
-    page = await server.with_reader(lambda reader: reader.query(prefixes, window, limit, as_of=as_of))
+    page = await server.with_reader(rights, lambda reader: reader.query(prefixes, window, limit, as_of=as_of))
     return page.to_json()
 
 
@@ -106,7 +106,7 @@ async def _history(server: CtxServer, rights: Rights, params: Params, call: Call
     window, limit = _window(params)
     params.done()
     rights.check_read(key)
-    return (await server.with_reader(lambda reader: reader.history(key, window, limit))).to_json()
+    return (await server.with_reader(rights, lambda reader: reader.history(key, window, limit))).to_json()
 
 
 async def _by_agent(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
@@ -114,13 +114,13 @@ async def _by_agent(server: CtxServer, rights: Rights, params: Params, call: Cal
     window, limit = _window(params)
     params.done()
     prefixes = rights.read
-    return (await server.with_reader(lambda reader: reader.by_agent(agent, prefixes, window, limit))).to_json()
+    return (await server.with_reader(rights, lambda reader: reader.by_agent(agent, prefixes, window, limit))).to_json()
 
 
 async def _agents(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
     params.done()
     rights.check_whole_log("the list of agents")
-    return {"agents": await server.with_reader(lambda reader: reader.agents())}
+    return {"agents": await server.with_reader(rights, lambda reader: reader.agents())}
 
 
 async def _search(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
@@ -131,7 +131,7 @@ async def _search(server: CtxServer, rights: Rights, params: Params, call: Call)
     prefixes = rights.readable(prefix)
     while await server.in_writer(lambda store: store.index(1000)):
         pass
-    found = await server.with_reader(lambda reader: reader.search(text, prefixes, limit))
+    found = await server.with_reader(rights, lambda reader: reader.search(text, prefixes, limit))
     return {"entries": [entry.to_json() for entry in found]}
 
 
@@ -139,14 +139,14 @@ async def _watch(server: CtxServer, rights: Rights, params: Params, call: Call) 
     prefix = check_prefix(params.text("prefix", ""))
     since = params.integer("since_seq", server.watches.head, 0, NEVER)
     params.done()
-    source: AsyncIterator[Any] = server.watches.follow(rights.readable(prefix), since)
+    source: AsyncIterator[Any] = server.watches.follow(rights, rights.readable(prefix), since)
     return call.stream(source, since_seq=since)
 
 
 async def _status(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
     params.done()
     rights.check_whole_log("the status of the store")
-    size, root, searchable = await server.with_reader(lambda reader: reader.state())
+    size, root, searchable = await server.with_reader(rights, lambda reader: reader.state())
     failed = server.store.failed
     return {
         "size": size,
@@ -163,13 +163,13 @@ async def _graph(server: CtxServer, rights: Rights, params: Params, call: Call) 
     depth = params.integer("depth", 10, 1, MAX_DEPTH)
     limit = params.integer("limit", 200, 1, MAX_NODES)
     params.done()
-    return await server.with_reader(lambda reader: walk(reader, rights, start, direction, depth, limit))
+    return await server.with_reader(rights, lambda reader: walk(reader, rights, start, direction, depth, limit))
 
 
 async def _root(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
     size = _size(params, "size")
     params.done()
-    return await server.with_reader(lambda reader: root_at(reader, size))
+    return await server.with_reader(rights, lambda reader: root_at(reader, size))
 
 
 async def _prove(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
@@ -179,7 +179,7 @@ async def _prove(server: CtxServer, rights: Rights, params: Params, call: Call) 
     params.done()
     if address is not None:
         seq = server.fast_reader().read(address).seq
-    proof = await server.with_reader(lambda reader: prove(reader, seq, size))
+    proof = await server.with_reader(rights, lambda reader: prove(reader, seq, size))
     rights.check_read(proof["record"]["key"])
     return proof
 
@@ -189,13 +189,13 @@ async def _consistency(server: CtxServer, rights: Rights, params: Params, call: 
     root = params.text("root", "")
     new_size = _size(params, "new_size")
     params.done()
-    return await server.with_reader(lambda reader: consistency(reader, size, root or None, new_size))
+    return await server.with_reader(rights, lambda reader: consistency(reader, size, root or None, new_size))
 
 
 async def _verify(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
     params.done()
     rights.check_whole_log("verify")
-    return await server.with_reader(audit)
+    return await server.with_reader(rights, audit)
 
 
 async def _export(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
@@ -205,12 +205,13 @@ async def _export(server: CtxServer, rights: Rights, params: Params, call: Call)
     rights.check_whole_log("export")
 
     async def lines() -> AsyncIterator[Any]:
-        start = await server.with_reader(lambda reader: header(reader, [prefix]))
+        start = await server.with_reader(rights, lambda reader: header(reader, [prefix]))
         yield start
         after: int | None = 0
         while after is not None:
             found, after = await server.with_reader(
-                lambda reader, cursor=after: export_lines(reader, start, cursor, proofs=proofs)  # type: ignore[misc]
+                rights,
+                lambda reader, cursor=after: export_lines(reader, start, cursor, proofs=proofs),  # type: ignore[misc]
             )
             for line in found:
                 yield line

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -27,8 +28,15 @@ from nullbox.rpc.call import Call
 
 T = TypeVar("T")
 
-POOL = 2
+POOL = 4
 """Threads for queries; single reads are answered in the loop."""
+QUERIES_PER_AGENT = 1
+QUERIES_OF_HOST = 2
+"""Queries of one agent that run at a time; the next ones wait for these and not for anyone else's."""
+WRITES_PER_AGENT = 256
+"""Writes of one agent that may wait for the disk; more are refused."""
+AGENT_SECONDS = 2.0
+"""A query may run for so long."""
 
 
 Method = Callable[["CtxServer", Rights, Params, Call], Awaitable[Any]]
@@ -55,12 +63,14 @@ class CtxServer:
         self._monotonic = monotonic
         self._rights: dict[str, Rights] = {}
         self._buckets: dict[str, TokenBucket | None] = {}
+        self._waiting: Counter[str] = Counter()
+        self._turns: dict[str, asyncio.Semaphore] = {}
         self._methods = methods
         self.store = store
         self.writer = GroupWriter(store, self._deliver)
         self._reader = Reader(store.path)
         self._readers: SimpleQueue[Reader] = SimpleQueue()
-        self._all_readers = [Reader(store.path, cache_kib=2048) for _ in range(POOL)]
+        self._all_readers = [Reader(store.path, cache_kib=2048, seconds=AGENT_SECONDS) for _ in range(POOL)]
         for reader in self._all_readers:
             self._readers.put(reader)
         self._pool = ThreadPoolExecutor(POOL, thread_name_prefix="ctxgraph-reader")
@@ -74,8 +84,8 @@ class CtxServer:
         self._rights[channel] = rights
 
     def revoke(self, channel: str) -> None:
+        """Calls that come in by `channel` are refused."""
         self._rights.pop(channel, None)
-        self._buckets.pop(channel, None)
 
     # --- calls ----------------------------------------------------------------------------------------------
 
@@ -90,15 +100,28 @@ class CtxServer:
             raise method_not_found(call.method, f"ctxgraph has {', '.join(self._methods)}")
         return await method(self, rights, Params(call.method, call.params), call)
 
-    async def commit(self, op: Op) -> Ack:
-        """Queue an operation and wait until it is durable. Cancelling the wait does not take the operation back."""
+    async def commit(self, rights: Rights, op: Op) -> Ack:
+        """Queue an operation and wait until it is durable. Cancelling the wait does not take the operation back.
+
+        Raises:
+            NullBoxError: what the store says, and `unavailable` when too many of this agent's are waiting.
+        """
+        agent = rights.agent_id
+        if self._waiting[agent] >= WRITES_PER_AGENT:
+            message = f"{WRITES_PER_AGENT} writes of {agent!r} wait for the disk; wait for answers first"
+            raise NullBoxError(ErrorCode.UNAVAILABLE, message)
         future: asyncio.Future[Ack] = self._loop.create_future()
         self.writer.submit(op, future)
-        return await future
+        self._waiting[agent] += 1
+        try:
+            return await future
+        finally:
+            self._waiting[agent] -= 1
 
-    async def with_reader(self, work: Callable[[Reader], T]) -> T:
-        """Run `work` in a thread with a reader of its own."""
-        return await self._loop.run_in_executor(self._pool, self._borrow, work)
+    async def with_reader(self, rights: Rights, work: Callable[[Reader], T]) -> T:
+        """Run `work` in a thread with a reader of its own, when it is this agent's turn."""
+        async with self._turn(rights):
+            return await self._loop.run_in_executor(self._pool, self._borrow, work)
 
     async def in_writer(self, work: Callable[[Store], T]) -> T:
         """Run `work` in the writer's thread, between two groups."""
@@ -139,6 +162,13 @@ class CtxServer:
     def fast_reader(self) -> Reader:
         """For reads of one row, which are cheaper than a hop to a thread."""
         return self._reader
+
+    def _turn(self, rights: Rights) -> asyncio.Semaphore:
+        turn = self._turns.get(rights.agent_id)
+        if turn is None:
+            count = QUERIES_OF_HOST if rights.whole_log else QUERIES_PER_AGENT
+            turn = self._turns[rights.agent_id] = asyncio.Semaphore(count)
+        return turn
 
     def _borrow(self, work: Callable[[Reader], T]) -> T:
         reader = self._readers.get()

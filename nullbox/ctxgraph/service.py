@@ -39,7 +39,13 @@ SWITCH_INTERVAL_S = 0.0005
 
 SLOW_METHODS = frozenset({"verify", "export", "import", "search"})
 
-_CONNECTIONS = ConnectionLimits(connections=512, connections_per_uid=256, idle=None)
+_HOST_CONNECTIONS = ConnectionLimits(connections=64, connections_per_uid=64, idle=None)
+_AGENT_CONNECTIONS = ConnectionLimits(connections=16, connections_per_uid=16, subscriptions=8, idle=None)
+"""Of each agent. All VMs may run under one uid, so each agent has a server, and limits, of its own."""
+
+
+_HEALTH = rights("@health", [], [])
+"""Whose turn the health probe takes, so that no agent's queries are before it."""
 
 
 class CtxgraphService:
@@ -50,8 +56,8 @@ class CtxgraphService:
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread | None = None
         self._server: CtxServer
-        self._lines: LineServer
-        self._open: dict[str, Path] = {}
+        self._host: LineServer
+        self._open: dict[str, LineServer] = {}
 
     def start(
         self,
@@ -124,9 +130,9 @@ class CtxgraphService:
             folder.chmod(0o700)
         store = Store(layout.ctx_store, limits=limits)
         self._server = CtxServer(store, METHODS, limits=limits)
-        self._lines = LineServer(self._server.handle, limits=_CONNECTIONS, deadline=_deadline)
+        self._host = LineServer(self._server.handle, limits=_HOST_CONNECTIONS, deadline=_deadline)
         self._server.grant(HOST_AGENT, host_rights())
-        await self._lines.listen(layout.ctx_host_socket, mode=0o600, channel=HOST_AGENT)
+        await self._host.listen(layout.ctx_host_socket, mode=0o600, channel=HOST_AGENT)
         for record in sorted(layout.ctx_sockets.glob("*.json")):
             await self._reopen(record)
 
@@ -150,35 +156,36 @@ class CtxgraphService:
         partial.replace(record)
         self._server.grant(agent, granted)
         if agent not in self._open:
-            await self._lines.listen(path, mode=0o600, channel=agent)
-            self._open[agent] = path
+            lines = LineServer(self._server.handle, limits=_AGENT_CONNECTIONS, deadline=_deadline)
+            await lines.listen(path, mode=0o600, channel=agent)
+            self._open[agent] = lines
         return path
 
     async def _close_channel(self, agent: str) -> None:
-        path = self._open.pop(agent, None)
-        if path is None:
+        lines = self._open.pop(agent, None)
+        if lines is None:
             return
         (self._layout.ctx_sockets / f"{agent}.json").unlink(missing_ok=True)
-        await self._lines.unlisten(path)
-        self._lines.disconnect(agent)
         self._server.revoke(agent)
+        await lines.close()
 
     async def _health(self) -> dict[str, Any]:
         failed = self._server.store.failed
         if failed is not None:
             raise failed
-        size, root, _ = await self._server.with_reader(lambda reader: reader.state())
+        size, root, _ = await self._server.with_reader(_HEALTH, lambda reader: reader.state())
         written = await self._server.in_writer(lambda store: store.size)
         return {
             "size": size,
             "root": root.hex(),
             "behind": written - size,
-            "connections": self._lines.connections,
+            "connections": sum(lines.connections for lines in (self._host, *self._open.values())),
             "channels": self.channels(),
         }
 
     async def _stop(self) -> None:
-        await self._lines.close()
+        for lines in (self._host, *self._open.values()):
+            await lines.close()
         self._open.clear()
         await self._server.close()
 

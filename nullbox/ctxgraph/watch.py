@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+from nullbox.ctxgraph.access import Rights
 from nullbox.ctxgraph.query import Window
 from nullbox.ctxgraph.reader import Page, Reader
 from nullbox.protocols.errors import ErrorCode, NullBoxError
@@ -20,7 +21,7 @@ STEP = 256
 MAX_LAG = 20_000
 """A watcher that had caught up and then falls so many records behind is too slow, and is told where to resume."""
 
-WithReader = Callable[[Callable[[Reader], Page]], Awaitable[Page]]
+WithReader = Callable[[Rights, Callable[[Reader], Page]], Awaitable[Page]]
 
 
 class Watches:
@@ -46,7 +47,7 @@ class Watches:
         self._news.set()
         self._news = asyncio.Event()
 
-    async def follow(self, prefixes: Sequence[str], since: int) -> AsyncIterator[dict[str, Any]]:
+    async def follow(self, rights: Rights, prefixes: Sequence[str], since: int) -> AsyncIterator[dict[str, Any]]:
         """Every record after `since` whose key begins with one of `prefixes`, as JSON, without end.
 
         Raises:
@@ -64,7 +65,7 @@ class Watches:
                 message = f"this watcher is {head - cursor} records behind; watch again from {cursor}"
                 raise NullBoxError(ErrorCode.UNAVAILABLE, message, {"resume": cursor})
             window = Window(cursor, min(head, cursor + STEP) + 1)
-            page = await self._with_reader(lambda reader, w=window: reader.query(prefixes, w, STEP, kinds=4))  # type: ignore[misc]
+            page = await self._with_reader(rights, lambda reader, w=window: reader.query(prefixes, w, STEP, kinds=4))  # type: ignore[misc]
             for entry in page.entries:
                 yield entry.to_json()
                 cursor = entry.seq

@@ -597,3 +597,77 @@ def exported(host: Ctx, **params: Any) -> list[dict[str, Any]]:
                 return found
             found.append(message["value"])
     raise AssertionError("the stream did not end")
+
+
+def test_an_agent_that_takes_all_its_connections_takes_nobody_elses(
+    service: CtxgraphService, agent: Client, host: Ctx
+) -> None:
+    path = service.open_channel("greedy", [""], [""])
+    with contextlib.ExitStack() as stack:
+        answers = []
+        for _ in range(40):
+            raw = stack.enter_context(socket.socket(socket.AF_UNIX))
+            raw.settimeout(10)
+            raw.connect(str(path))
+            with contextlib.suppress(ConnectionError):
+                raw.sendall(b'{"jsonrpc":"2.0","id":1,"method":"query"}\n')
+                answers.append(b"result" in raw.recv(1 << 16))
+        assert 0 < sum(answers) <= 16
+        agent("modest").write("k", 1)
+        assert host.query("k")
+
+
+def test_an_agents_slow_queries_wait_for_each_other_only(
+    service: CtxgraphService, agent: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve searches that each take half a second, all of one agent, beside another agent's queries."""
+    release = threading.Event()
+    real = Reader.search
+
+    def slow(self: Reader, *arguments: Any) -> Any:
+        release.wait(20)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Reader, "search", slow)
+    good = agent("good")
+    good.write("k", 1)
+    path = service.open_channel("slow", [""], [""])
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.settimeout(30)
+        raw.connect(str(path))
+        for n in range(12):
+            request = {"jsonrpc": "2.0", "id": n, "method": "search", "params": {"text": "x"}}
+            raw.sendall(json.dumps(request).encode() + b"\n")
+        for _ in range(20):
+            assert good.query("k")
+        assert service.health()["size"] == 1
+        release.set()
+        lines = raw.makefile("rb")
+        assert all(b"result" in lines.readline() for _ in range(12))
+
+
+def test_writes_of_one_agent_that_wait_for_the_disk_are_bounded(
+    service: CtxgraphService, agent: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nullbox.ctxgraph.server.WRITES_PER_AGENT", 5)
+    gate = threading.Event()
+    real = service._server.store.apply
+
+    def held(ops: Any) -> Any:
+        gate.wait(20)
+        return real(ops)
+
+    monkeypatch.setattr(service._server.store, "apply", held)
+    path = service.open_channel("flood", [""], [""])
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.settimeout(30)
+        raw.connect(str(path))
+        lines = raw.makefile("rb")
+        for n in range(9):
+            request = {"jsonrpc": "2.0", "id": n, "method": "write", "params": {"key": "k", "value": n}}
+            raw.sendall(json.dumps(request).encode() + b"\n")
+        refused = [json.loads(lines.readline()) for _ in range(4)]
+        assert {answer["error"]["data"]["code"] for answer in refused} == {"unavailable"}
+        gate.set()
+        assert all(b"result" in lines.readline() for _ in range(5))
+    agent("calm").write("k", 1)
