@@ -151,6 +151,10 @@ class Nulld:
         params = {"name": name, "for": state, "timeout": timeout}
         return _mapping(self._client.call("agent.wait", params, timeout=timeout + WAIT_SLACK))
 
+    def agent_stats(self, name: str) -> Answer:
+        """CPU time, memory, processes of its VM: `["stats"]["memory_bytes"]`; None while it does not run."""
+        return _mapping(self.call("agent.stats", name=name))
+
     def agent_logs(
         self, name: str, tail: int | None = None, since: float | None = None, follow: bool = False
     ) -> Iterator[Answer]:
@@ -189,16 +193,58 @@ class Nulld:
         """Write an entry as the operator: `nulld.ctx_write("notes.first", {"text": "hello"})`."""
         return _mapping(self._client.call("ctx.write", {"key": key, "value": value}))
 
-    def ctx_watch(self, prefix: str = "", since: int | None = None) -> Iterator[Answer]:
-        """Entries as they are written; from number `since` on, if given."""
-        with self.stream("ctx.watch", prefix=prefix, since=since) as entries:
+    def ctx_watch(self, prefix: str = "", since_seq: int | None = None) -> Iterator[Answer]:
+        """Entries as they are written; those after number `since_seq` first, if given."""
+        with self.stream("ctx.watch", prefix=prefix, since_seq=since_seq) as entries:
             yield from entries
+
+    def ctx_search(self, text: str, prefix: str = "", limit: int = 20) -> list[Answer]:
+        """Entries whose value holds all the words of `text`, best first."""
+        return _list(_mapping(self.call("ctx.search", text=text, prefix=prefix, limit=limit))["entries"])
+
+    def ctx_status(self) -> Answer:
+        """The store: `{"size": …, "root": …, …}`."""
+        return _mapping(self.call("ctx.status"))
+
+    def ctx_delete(self, key: str) -> Answer:
+        """End a key; its history stays."""
+        return _mapping(self.call("ctx.delete", key=key))
+
+    def ctx_erase(self, hash: str) -> Answer:
+        """Destroy an entry's value for good."""
+        return _mapping(self.call("ctx.erase", hash=hash))
+
+    def ctx_verify(self) -> Answer:
+        """Recompute every hash of the store and the log."""
+        return _mapping(self.call("ctx.verify", timeout=310.0))
+
+    def ctx_export(self, prefix: str = "", proofs: bool = False) -> Iterator[Answer]:
+        """A header, then all entries, each with a proof if asked for."""
+        with self.stream("ctx.export", prefix=prefix, proofs=proofs) as lines:
+            yield from lines
 
     # --- egress ---------------------------------------------------------------------------------------------
 
     def egress_rules(self, agent: str | None = None) -> Any:
         """What the firewall allows, for one agent or all."""
         return self.call("egress.rules", agent=agent)
+
+    def egress_explain(self, agent: str, target: str) -> Answer:
+        """Whether the agent may reach `HOST[:PORT]`, and why: `["allowed"]`, `["why"]`."""
+        return _mapping(self.call("egress.explain", agent=agent, target=target))
+
+    def egress_log(self, agent: str | None = None, since: int = 0) -> list[Answer]:
+        """What agents were denied; equal denials are one with a count."""
+        return _list(_mapping(self.call("egress.log", agent=agent, since=since))["denials"])
+
+    def egress_log_follow(self, agent: str | None = None, since: int = 0) -> Iterator[Answer]:
+        """Denials after number `since`, then each new or repeated one."""
+        with self.stream("egress.log", follow=True, agent=agent, since=since) as denials:
+            yield from denials
+
+    def egress_flush_dns(self, agent: str) -> Answer:
+        """Forget the addresses behind the agent's names: `{"agent": …, "flushed": …}`."""
+        return _mapping(self.call("egress.flush_dns", agent=agent))
 
 
 def __getattr__(name: str) -> Any:

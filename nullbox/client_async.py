@@ -95,6 +95,9 @@ class AsyncNulld:
         params = {"name": name, "for": state, "timeout": timeout}
         return _mapping(await self._client.call("agent.wait", params, timeout=timeout + WAIT_SLACK))
 
+    async def agent_stats(self, name: str) -> Answer:
+        return _mapping(await self.call("agent.stats", name=name))
+
     def agent_logs(
         self, name: str, tail: int | None = None, since: float | None = None, follow: bool = False
     ) -> AsyncIterator[Answer]:
@@ -120,8 +123,38 @@ class AsyncNulld:
     async def ctx_write(self, key: str, value: Any) -> Answer:
         return _mapping(await self._client.call("ctx.write", {"key": key, "value": value}))
 
-    def ctx_watch(self, prefix: str = "", since: int | None = None) -> AsyncIterator[Answer]:
-        return self.stream("ctx.watch", prefix=prefix, since=since)
+    def ctx_watch(self, prefix: str = "", since_seq: int | None = None) -> AsyncIterator[Answer]:
+        return self.stream("ctx.watch", prefix=prefix, since_seq=since_seq)
+
+    async def ctx_search(self, text: str, prefix: str = "", limit: int = 20) -> list[Answer]:
+        return _list(_mapping(await self.call("ctx.search", text=text, prefix=prefix, limit=limit))["entries"])
+
+    async def ctx_status(self) -> Answer:
+        return _mapping(await self.call("ctx.status"))
+
+    async def ctx_delete(self, key: str) -> Answer:
+        return _mapping(await self.call("ctx.delete", key=key))
+
+    async def ctx_erase(self, hash: str) -> Answer:
+        return _mapping(await self.call("ctx.erase", hash=hash))
+
+    async def ctx_verify(self) -> Answer:
+        return _mapping(await self.call("ctx.verify", timeout=310.0))
+
+    def ctx_export(self, prefix: str = "", proofs: bool = False) -> AsyncIterator[Answer]:
+        return self.stream("ctx.export", prefix=prefix, proofs=proofs)
 
     async def egress_rules(self, agent: str | None = None) -> Any:
         return await self.call("egress.rules", agent=agent)
+
+    async def egress_explain(self, agent: str, target: str) -> Answer:
+        return _mapping(await self.call("egress.explain", agent=agent, target=target))
+
+    async def egress_log(self, agent: str | None = None, since: int = 0) -> list[Answer]:
+        return _list(_mapping(await self.call("egress.log", agent=agent, since=since))["denials"])
+
+    def egress_log_follow(self, agent: str | None = None, since: int = 0) -> AsyncIterator[Answer]:
+        return self.stream("egress.log", follow=True, agent=agent, since=since)
+
+    async def egress_flush_dns(self, agent: str) -> Answer:
+        return _mapping(await self.call("egress.flush_dns", agent=agent))

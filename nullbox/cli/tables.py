@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -117,3 +117,39 @@ def event(row: Row) -> str:
 
     subject = row.get("child") or row.get("path") or ""
     return safe(f"{row['seq']:>6}  {clock(row['ts'])}  {row['kind']:<12}  {subject:<20}  {event_detail(row)}").rstrip()
+
+
+def denial(row: Row) -> str:
+    """One denial on one line."""
+    from nullbox.cli.render import safe
+
+    where = row.get("name") or row.get("address") or "-"
+    port = f":{row['port']}" if row.get("port") else ""
+    protocol = f"/{row['protocol']}" if row.get("protocol") else ""
+    subject = f"{row['agent']:<16}  {row['kind']:<14}  {where}{port}{protocol}"
+    return safe(
+        f"{row['seq']:>6}  {clock(row['last'])}  x{row['count']:<5} {subject}  {row.get('reason', '')}"
+    ).rstrip()
+
+
+MEBI = 1 << 20
+
+STATS: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("cpu time", lambda stats: durations.short(stats["cpu_usec"] / 1e6) if "cpu_usec" in stats else "-"),
+    ("memory", lambda stats: f"{stats['memory_bytes'] / MEBI:.1f} MiB" if "memory_bytes" in stats else "-"),
+    (
+        "memory peak",
+        lambda stats: f"{stats['memory_peak_bytes'] / MEBI:.1f} MiB" if "memory_peak_bytes" in stats else "-",
+    ),
+    ("tasks", lambda stats: str(stats.get("tasks", "-"))),
+    ("throttled", lambda stats: durations.short(stats["throttled_usec"] / 1e6) if "throttled_usec" in stats else "-"),
+    ("OOM kills", lambda stats: str(stats.get("oom_kills", "-"))),
+)
+
+
+def usage(answer: Row) -> str:
+    """What a VM uses."""
+    stats = answer["stats"]
+    if stats is None:
+        return f"{answer['name']} is {answer['state']} and uses nothing"
+    return "\n".join(f"{name:<12} {show(stats)}" for name, show in STATS)

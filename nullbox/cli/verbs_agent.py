@@ -97,6 +97,17 @@ _change("resume", "Let a paused agent go on.", lambda session, name: session.nul
 
 
 @agent.command()
+@click.argument("name", shell_complete=agent_names)
+@output_option
+@pass_session
+def stats(session: Session, name: str) -> None:
+    """Show what an agent's VM uses: CPU time, memory, processes."""
+    from nullbox.cli import tables
+
+    session.show(session.nulld.agent_stats(name), tables.usage, lambda answer: [answer["name"]])
+
+
+@agent.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--replace", is_flag=True, help="Replace an agent of that name; it is stopped.")
 @output_option

@@ -11,7 +11,7 @@ import click
 
 from nullbox.cli import render
 from nullbox.cli.completing import keys
-from nullbox.cli.context import Session, output_option, pass_session, tell
+from nullbox.cli.context import Session, confirm, output_option, pass_session, tell
 from nullbox.cli.lazy import LazyGroup
 
 PAGE = 100
@@ -147,3 +147,67 @@ def watch(session: Session, prefix: str, since: int | None) -> None:
         return render.safe(f"{entry['seq']:>8}  {entry['agent_id']:<16}  {entry['key']:<32}  {value}")
 
     session.show_each(session.nulld.ctx_watch(prefix, since), line, lambda entry: str(entry["hash"]))
+
+
+@ctx.command()
+@click.argument("text")
+@click.option("--prefix", default="", help="Only keys that begin so.")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="At most this many.")
+@output_option
+@pass_session
+def search(session: Session, text: str, prefix: str, limit: int) -> None:
+    """Find entries whose value holds all the words of TEXT, best first."""
+    _show(session, session.nulld.ctx_search(text, prefix, limit))
+
+
+@ctx.command()
+@output_option
+@pass_session
+def status(session: Session) -> None:
+    """Show the store itself: its size, its Merkle root."""
+    session.show(session.nulld.ctx_status(), render.outline)
+
+
+@ctx.command()
+@output_option
+@pass_session
+def verify(session: Session) -> None:
+    """Recompute every hash of the store and of its log, and say what does not fit."""
+    session.show(session.nulld.ctx_verify(), render.outline)
+
+
+@ctx.command()
+@click.argument("prefix", default="", shell_complete=keys)
+@click.option("--proofs", is_flag=True, help="With a proof for each entry that it is in the log.")
+@pass_session
+def export(session: Session, prefix: str, proofs: bool) -> None:
+    """Write all entries of keys that begin with PREFIX as JSON Lines: a header, then an entry a line.
+
+    \b
+    Example:
+      nullctl ctx export research. --proofs > research.jsonl
+    """
+    for line in session.nulld.ctx_export(prefix, proofs):
+        click.echo(render.to_json(line, line=True))
+
+
+@ctx.command()
+@click.argument("key", shell_complete=keys)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output_option
+@pass_session
+def delete(session: Session, key: str, yes: bool) -> None:
+    """End KEY: it has no latest entry any more. Its history stays."""
+    confirm(f"Delete {key}?", yes)
+    session.done(session.nulld.ctx_delete(key), f"{key}: deleted")
+
+
+@ctx.command()
+@click.argument("hash")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output_option
+@pass_session
+def erase(session: Session, hash: str, yes: bool) -> None:
+    """Destroy the value of the entry with that HASH, for good. That it was there stays on record."""
+    confirm(f"Destroy the value of {hash}? It cannot be brought back.", yes)
+    session.done(session.nulld.ctx_erase(hash), f"{hash}: erased")

@@ -137,6 +137,49 @@ def rules(session: Session, agent: str | None) -> None:
     session.show(session.nulld.egress_rules(agent), outline)
 
 
+@egress.command()
+@click.argument("agent", shell_complete=agent_names)
+@click.argument("target", metavar="HOST[:PORT]")
+@output_option
+@pass_session
+def explain(session: Session, agent: str, target: str) -> None:
+    """Say whether AGENT may reach HOST, and which line of its manifest decides it.
+
+    \b
+    Examples:
+      nullctl egress explain researcher api.openai.com
+      nullctl egress explain researcher example.com:8443
+    """
+    from nullbox.cli.render import outline
+
+    session.show(session.nulld.egress_explain(agent, target), outline)
+
+
+@egress.command(name="log")
+@click.argument("agent", required=False, shell_complete=agent_names)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is denied next.")
+@click.option("--since", type=click.IntRange(0), default=0, metavar="SEQ", help="Only denials after this number.")
+@output_option
+@pass_session
+def egress_log(session: Session, agent: str | None, follow: bool, since: int) -> None:
+    """Show what agents were denied, AGENT or all. JSON Lines with -o json."""
+    from nullbox.cli import tables
+
+    nulld = session.nulld
+    source = nulld.egress_log_follow(agent, since) if follow else nulld.egress_log(agent, since)
+    session.show_each(source, tables.denial, lambda denial: str(denial["seq"]))
+
+
+@egress.command(name="flush-dns")
+@click.argument("agent", shell_complete=agent_names)
+@output_option
+@pass_session
+def flush_dns(session: Session, agent: str) -> None:
+    """Forget the addresses that AGENT's names stood for; open connections go on."""
+    answer = session.nulld.egress_flush_dns(agent)
+    session.done({**answer, "name": agent}, f"{agent}: {answer['flushed']} answers forgotten")
+
+
 @click.group(cls=LazyGroup)
 def power() -> None:
     """Turn the machine off, or boot it again."""

@@ -46,6 +46,7 @@ class MemoryBackend:
         self.nodes = [node(ROOT, None), *services, *(node(f"cage:{name}", ROOT) for name in agents)]
         self.events: list[dict[str, Any]] = []
         self.asked: list[tuple[str, Any]] = []
+        self.denials: list[dict[str, Any]] = []
         self.silent: set[str] = set()
         self.refuse: set[str] = set()
 
@@ -91,8 +92,23 @@ class MemoryBackend:
             case Query(verb="events", params={"since": since, "limit": limit}):
                 found = [event for event in self.events if event["seq"] > since][:limit]
                 return {"events": found, "last_seq": len(self.events), "lost": 0}
-            case Query(verb="rules"):
-                return {"rules": [], "agent": message.params["agent"]}
+            case Query(verb="rules", params={"agent": agent}):
+                return {"rules": [], "agent": agent}
+            case Query(verb="explain", params={"agent": agent, "target": target}):
+                host, _, port = target.partition(":")
+                why = f"no line of its manifest allows {host}"
+                return {
+                    "agent": agent,
+                    "host": host,
+                    "port": int(port or 443),
+                    "allowed": False,
+                    "rule": None,
+                    "why": why,
+                }
+            case Query(verb="log", params={"since": since, "agent": agent}):
+                return [each for each in self.denials if each["seq"] > since and agent in (None, each["agent"])]
+            case Query(verb="flush_dns"):
+                return 2
             case PowerCommand():
                 return None
         raise NullBoxError(ErrorCode.INVALID, f"{target} does not know {type(message).__name__}")
@@ -116,5 +132,7 @@ class MemoryBackend:
     def _cage(self, each: dict[str, Any], verb: str) -> dict[str, Any]:
         if verb == "inspect":
             return {"kernel": "6.18.0", "boot_id": "b007", "vcpus": 1}
+        if verb == "stats":
+            return {"cpu_usec": 1_500_000, "memory_bytes": 64 << 20, "memory_peak_bytes": 80 << 20, "tasks": 7}
         each["state"] = "paused" if verb == "pause" else "running"
         return {"state": each["state"]}

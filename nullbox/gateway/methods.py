@@ -6,37 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from nullbox.gateway.method import CHANGE, QUICK, WAIT_SLACK, Method
+from nullbox.gateway.methods_ctx import CTX_TABLE
 from nullbox.gateway.roles import Role
 from nullbox.gateway.schema import Param
-
-QUICK = 10.0
-"""Seconds for what an actor answers from memory. Generous, for machines under software emulation."""
-CHANGE = 60.0
-"""Seconds for what waits until something has stopped or started."""
-WAIT_SLACK = 5.0
-"""How much longer than its own timeout a waiting call may take before the server ends it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One method.
-
-    deadline: seconds; a parameter `timeout` of the method, plus some slack, replaces it.
-    streams: the result is a subscription when the parameter `follow` is true (or always, if there is none).
-    result: what the result is, for the documentation.
-    """
-
-    name: str
-    summary: str
-    result: str
-    role: Role = Role.READER
-    params: tuple[Param, ...] = ()
-    deadline: float = QUICK
-    streams: bool = False
-
 
 AGENT = Param("name", "agent", "the agent's name", required=True)
 FOLLOW = Param("follow", "bool", "stream what comes later, too", default=False)
@@ -45,23 +20,6 @@ FOLLOW = Param("follow", "bool", "stream what comes later, too", default=False)
 def _change(verb: str, summary: str) -> Method:
     return Method(f"agent.{verb}", summary, "{name, state}", Role.OPERATOR, (AGENT,), CHANGE)
 
-
-def _ctx(
-    name: str, summary: str, result: str, *params: Param, role: Role = Role.READER, streams: bool = False
-) -> Method:
-    return Method(f"ctx.{name}", summary, result, role, params, streams=streams)
-
-
-KEY = Param("key", "key", "the key", required=True)
-PREFIX = Param("prefix", "prefix", "how the keys begin; empty for all", default="")
-WINDOW = (
-    Param("limit", "count", "at most this many; the store has a limit of its own"),
-    Param("after", "seq", "go on after this number: the `next` of the page before"),
-    Param("order", "order", "asc: oldest first; desc: newest first", default="asc"),
-)
-AS_OF = Param("as_of", "seq", "the store as it was after this number")
-ENTRY = "{hash, agent_id, key, value, seq, ts_ns}"
-PAGE = "{entries: [{hash, agent_id, key, value, seq, ts_ns}], next}"
 
 TABLE: tuple[Method, ...] = (
     Method("version", "Versions of NullBox, its protocol and its kernel.", "{version, protocol, kernel, python}"),
@@ -120,6 +78,12 @@ TABLE: tuple[Method, ...] = (
         deadline=30.0 + WAIT_SLACK,
     ),
     Method(
+        "agent.stats",
+        "What an agent's VM uses: CPU time, memory, processes.",
+        "{name, state, stats}; stats is null while it does not run",
+        params=(AGENT,),
+    ),
+    Method(
         "agent.logs",
         "An agent's console.",
         "{name, lines: [{ts, text}]}, the newest that fit; with follow or whole: a stream of {ts, text}",
@@ -143,51 +107,39 @@ TABLE: tuple[Method, ...] = (
         ),
         streams=True,
     ),
-    _ctx("query", "All that was written to keys with a prefix, oldest first.", PAGE, PREFIX, *WINDOW, AS_OF),
-    _ctx("history", "All that was written to a key, oldest first.", PAGE, KEY, *WINDOW),
-    _ctx(
-        "by_agent",
-        "All that an agent wrote, oldest first.",
-        PAGE,
-        Param("agent_id", "string", "the writer", required=True),
-        *WINDOW,
-    ),
-    _ctx("read", "An entry by its hash.", ENTRY, Param("hash", "hash", "the entry's hash", required=True)),
-    _ctx("latest", "What was written to a key last.", ENTRY, KEY, AS_OF),
-    _ctx(
-        "search",
-        "Entries whose value holds all the words of a text, best first.",
-        "{entries}",
-        Param("text", "string", "the words", required=True),
-        PREFIX,
-        Param("limit", "count", "at most this many"),
-    ),
-    _ctx("agents", "Who wrote how much.", "{agents: [{agent_id, entries, bytes}]}"),
-    _ctx("status", "The store itself.", "{size, root, searchable, path, failed}"),
-    _ctx(
-        "watch",
-        "Entries as they are written.",
-        "a stream of entries",
-        PREFIX,
-        Param("since", "seq", "begin after this number; default: only what is new"),
-        streams=True,
-    ),
-    _ctx(
-        "write",
-        "Write an entry, as the operator.",
-        "{hash, seq, ts_ns}",
-        KEY,
-        Param("value", "value", "the value: any JSON, at most 256 KiB", required=True),
-        Param("ttl_s", "seconds", "forget it after this long"),
-        Param("expected_head", "value", "write only if this hash is the key's latest; null: if it has none"),
-        Param("parents", "value", "hashes of the entries that this one was made from"),
-        role=Role.OPERATOR,
-    ),
+    *CTX_TABLE,
     Method(
         "egress.rules",
         "What the firewall allows, per agent.",
         "the rules",
         params=(Param("agent", "agent", "only this agent", default=None),),
+    ),
+    Method(
+        "egress.explain",
+        "Whether an agent may reach a host, and which line of its manifest says so.",
+        "{agent, host, port, allowed, rule, why}",
+        params=(
+            Param("agent", "agent", "the agent's name", required=True),
+            Param("target", "string", "HOST or HOST:PORT; port 443 unless given", required=True),
+        ),
+    ),
+    Method(
+        "egress.log",
+        "What agents were denied.",
+        "{denials, last_seq}; with follow: a stream of denials",
+        params=(
+            FOLLOW,
+            Param("agent", "agent", "only this agent"),
+            Param("since", "seq", "only denials after this number", default=0),
+        ),
+        streams=True,
+    ),
+    Method(
+        "egress.flush_dns",
+        "Forget the addresses that an agent's names stood for; open connections go on.",
+        "{agent, flushed}",
+        Role.OPERATOR,
+        (Param("agent", "agent", "the agent's name", required=True),),
     ),
     Method("rpc.discover", "This protocol as an OpenRPC document.", "the document"),
     Method("power.off", "Stop all agents and services in order and turn the machine off.", "{}", Role.OPERATOR),

@@ -10,7 +10,8 @@ import json
 from typing import Any
 
 from nullbox import __version__
-from nullbox.gateway.methods import TABLE, Method
+from nullbox.gateway.method import Method
+from nullbox.gateway.methods import TABLE
 from nullbox.gateway.schema import KINDS, Param
 from nullbox.protocols.errors import ErrorCode
 from nullbox.protocols.jsonrpc import INVALID_REQUEST, METHOD_NOT_FOUND, NUMERIC_CODES, PARSE_ERROR

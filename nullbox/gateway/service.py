@@ -17,6 +17,7 @@ from typing import Any
 
 from nullbox.gateway.backend import Backend
 from nullbox.gateway.collector import collect, record_boot
+from nullbox.gateway.core import Core
 from nullbox.gateway.handlers import Handlers
 from nullbox.gateway.journal import Journal
 from nullbox.gateway.machine import find_port
@@ -116,14 +117,15 @@ class GatewayService:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         journal = Journal(self._layout.journal)
-        handlers = Handlers(self._backend, self._layout, self._roles, journal, self._driver)
+        core = Core(self._backend, self._layout, journal, self._driver)
+        handlers = Handlers(core, self._roles)
         server = LineServer(handlers.handle, limits=self._limits, deadline=handlers.deadline)
         collecting: asyncio.Task[None] | None = None
         try:
             await server.listen(self.socket, mode=self._roles.socket_mode)
             await self._serve_port(server)
             record_boot(journal)
-            collecting = asyncio.create_task(collect(self._backend, journal, handlers.root_identity))
+            collecting = asyncio.create_task(collect(self._backend, journal, core.root_identity))
             self._beat = time.monotonic()
             self._listening.set()
             while not self._stopping.is_set():
@@ -135,7 +137,7 @@ class GatewayService:
                 collecting.cancel()
             goodbye = NullBoxError(ErrorCode.UNAVAILABLE, "the gateway is shutting down")
             await server.close(error=goodbye)
-            await handlers.close()
+            await core.close()
             journal.close()
 
     async def _serve_port(self, server: LineServer) -> None:

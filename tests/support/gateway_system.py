@@ -59,6 +59,10 @@ class System:
             case "write", params:
                 self.written.append(params)
                 return {"hash": "f" * 64, "seq": 4, "ts_ns": 5}
+            case "status", _:
+                return {"size": 3, "root": "0" * 64, "searchable": 3, "path": "ctxgraph.sqlite", "failed": None}
+            case "search", _:
+                return {"entries": ENTRIES[:1]}
             case "watch", _:
                 return call.stream(self._watch())
         raise NullBoxError(ErrorCode.INVALID, call.method)

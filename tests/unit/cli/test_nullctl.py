@@ -41,6 +41,21 @@ def shared() -> Iterator[System]:
         )
         system.backend.record("started", "cage:pulse", incarnation=1)
         system.backend.record("exit", "cage:reader", reason="failed", code=3, traceback="long\nlong")
+        system.backend.denials.append(
+            {
+                "agent": "pulse",
+                "kind": "unlisted name",
+                "name": "evil.example",
+                "address": "",
+                "protocol": "",
+                "port": 0,
+                "reason": "no line allows it",
+                "count": 3,
+                "first": 1000.0,
+                "last": 1002.0,
+                "seq": 3,
+            }
+        )
         with Nulld(system.socket) as nulld:
             collected = nulld.events_follow()
             while next(collected)["kind"] != "exit":
@@ -74,6 +89,7 @@ VERBS = [
     ("tree",),
     ("agent", "list"),
     ("agent", "inspect", "pulse"),
+    ("agent", "stats", "pulse"),
     ("agent", "wait", "pulse"),
     ("agent", "logs", "pulse"),
     ("events",),
@@ -83,10 +99,22 @@ VERBS = [
     ("ctx", "latest", "pulse.count"),
     ("ctx", "agents"),
     ("ctx", "watch", "pulse."),
+    ("ctx", "status"),
+    ("ctx", "search", "red"),
     ("egress", "rules", "pulse"),
+    ("egress", "explain", "pulse", "example.com:8443"),
+    ("egress", "log"),
+    ("egress", "flush-dns", "pulse"),
     ("version",),
 ]
-NAMELESS = {("egress", "rules", "pulse"), ("version",), ("agent", "logs", "pulse")}
+NAMELESS = {
+    ("egress", "rules", "pulse"),
+    ("egress", "explain", "pulse", "example.com:8443"),
+    ("ctx", "status"),
+    ("version",),
+    ("agent", "logs", "pulse"),
+}
+LINES = {("events",), ("agent", "logs", "pulse"), ("ctx", "watch", "pulse."), ("egress", "log")}
 
 
 def steady(text: str) -> str:
@@ -115,9 +143,7 @@ def test_golden(shared: System, run: Any, verb: tuple[str, ...], output: str) ->
         return
     assert (result.code, result.err) == (0, "")
     if output == "json":
-        for text in (
-            result.out.splitlines() if verb[-1] in ("events",) or verb[1:2] in (("logs",), ("watch",)) else [result.out]
-        ):
+        for text in result.out.splitlines() if verb in LINES else [result.out]:
             json.loads(text)
     if output == "yaml":
         assert list(yaml.safe_load_all(result.out))
@@ -203,7 +229,7 @@ def test_a_refusal_exits_with_4(run: Any) -> None:
     ("args", "says"),
     [
         (["agnet"], "did you mean 'agent'"),
-        (["agent", "strat", "pulse"], "did you mean 'start'"),
+        (["agent", "rusume", "pulse"], "did you mean 'resume'"),
         (["agent", "list", "--nope"], "No such option"),
         (["agent", "stop"], "Missing argument"),
         (["agent", "wait", "pulse", "--timeout", "soon"], "write 90, 30s"),
@@ -228,8 +254,8 @@ def test_help_names_every_verb_that_is_there_and_no_other(run: Any, shared: Syst
     verbs = set(walk(nullctl.cli))
     methods = {name.replace(".", " ") for name in METHODS}
     # In the protocol, and of no use at a prompt, or not yet.
-    extra = {"rpc discover", "ctx by_agent", "ctx search", "ctx status"}
-    assert methods - extra <= verbs
+    extra = {"rpc discover", *(f"ctx {name}" for name in ("by_agent", "graph", "root", "prove", "consistency"))}
+    assert {name.replace("_", "-") for name in methods - extra} <= verbs
     for later in ("swarm", "snapshot", "llm", "secret"):
         assert later not in run(shared, "--help").out
 

@@ -122,9 +122,9 @@ def test_errors_have_the_contracts_codes(client: Client, backend: MemoryBackend)
     assert (error.code, error.data) == (ErrorCode.WRONG_STATE, {"state": "running"})
     assert refusal(client, "agent.start", name="pulse").code is ErrorCode.WRONG_STATE
     assert refusal(client, "agent.stop", nmae="pulse").code is ErrorCode.INVALID
-    error = refusal(client, "agent.strat", name="pulse")
+    error = refusal(client, "agent.rusume", name="pulse")
     assert error.code is ErrorCode.NOT_FOUND
-    assert "agent.start" in error.message
+    assert "agent.resume" in error.message
     assert refusal(client, "agent.logs", name="nobody").code is ErrorCode.NOT_FOUND
     assert refusal(client, "ctx.query", prefix="a").code is ErrorCode.UNAVAILABLE
 
@@ -132,7 +132,7 @@ def test_errors_have_the_contracts_codes(client: Client, backend: MemoryBackend)
 def test_a_cage_that_does_not_answer_does_not_hide_the_agent(
     client: Client, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nullbox.gateway.handlers.INSPECT_PATIENCE", 0.1)
+    monkeypatch.setattr("nullbox.gateway.serve_agent.INSPECT_PATIENCE", 0.1)
     backend.silent.add("cage:pulse")
     shown = client.call("agent.inspect", {"name": "pulse"})
     assert (shown["state"], shown["vm"], shown["vm_error"]) == ("running", None, "the cage does not answer")
