@@ -107,14 +107,28 @@ def check_consistency(old: Checkpoint, new: Checkpoint, path: Sequence[str]) -> 
         raise ProofError("the path does not lead to the new root")
 
 
+_FIELDS = {
+    "seq": int,
+    "ts_ns": int,
+    "kind": int,
+    "expires_ns": int,
+    "hash": str,
+    "agent_id": str,
+    "key": str,
+}
+
+
 def _leaf(record: Mapping[str, Any]) -> bytes:
     """Leaf hash of a record: the layout is in docs/design/ctxgraph.md."""
-    agent = str(record["agent_id"]).encode()
+    for name, kind in _FIELDS.items():
+        if type(record.get(name)) is not kind:
+            raise ProofError(f"the record's {name} is no {kind.__name__}")
     try:
+        agent = record["agent_id"].encode()
         head = bytes([1, record["kind"]]) + b"".join(
-            int(record[name]).to_bytes(8, "big") for name in ("seq", "ts_ns", "expires_ns")
+            record[name].to_bytes(8, "big") for name in ("seq", "ts_ns", "expires_ns")
         )
-        data = head + len(agent).to_bytes(2, "big") + _hash(record["hash"]) + agent + str(record["key"]).encode()
+        data = head + len(agent).to_bytes(2, "big") + _hash(record["hash"]) + agent + record["key"].encode()
     except (ValueError, OverflowError, TypeError) as error:
         raise ProofError(f"the record is malformed: {error}") from None
     return hashlib.sha256(b"\x00" + data).digest()

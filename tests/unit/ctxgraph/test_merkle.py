@@ -7,7 +7,7 @@ import hashlib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nullbox.ctxgraph.merkle import (
@@ -207,6 +207,9 @@ def test_a_rewritten_history_of_the_same_size_is_seen() -> None:
 
 
 @settings(max_examples=200)
+@example({"seq": "0"})
+@example({"seq": True})
+@example({"agent_id": "\ud800"})
 @given(st.dictionaries(st.sampled_from(["seq", "kind", "ts_ns", "hash", "agent_id"]), st.integers() | st.text()))
 def test_nonsense_is_refused_and_never_an_accident(record: dict[str, Any]) -> None:
     proof = {**TREE.proof(3, 7), "record": {**TREE.records[2], **record}}

@@ -495,6 +495,7 @@ def serve(layout: Layout, *names: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_two_agents_exchange_1000_entries_across_a_sigkill(layout: Layout) -> None:
     """One writes, the other watches and answers; the store's process is killed twice on the way."""
     process = serve(layout, "ping", "pong")
