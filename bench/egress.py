@@ -3,7 +3,8 @@
     python bench/egress.py [--agents 1000] [--hosts 20] [--json FILE]
 
 Everything happens in network namespaces of the bench's own, with no way out (see tests/support/netlab.py). Machines
-drift, so the sides take turns; of times the smallest counts, since noise only adds. Needs root; `dnsperf` for one figure.
+drift, so the sides take turns; of times the smallest counts, since noise only adds. Needs root, and
+`dnsperf` for one figure.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def crowd(agents: int, hosts: int, next_mark: int) -> list[Any]:
     commands: list[Any] = []
     for number in range(agents):
         slot = Slot(FIRST + number)
-        policy = parse_policy([f"h{host}.a{number}.example.com" for host in range(hosts)], 1000)
+        policy = parse_policy([f"h{host}.a{number}.example.com" for host in range(hosts)])
         link, more, next_mark = change(None, slot, f"crowd{number}", policy, next_mark)
         pins = Pins(slot.tap)
         commands += more
