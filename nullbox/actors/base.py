@@ -73,6 +73,7 @@ class BaseActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self.unknown_messages: Counter[str] = Counter()
         self.undelivered_messages: Counter[str] = Counter()
         self._runtime: Runtime
+        self._bound: dict[type, Callable[[Any, Address], object]] = {}
         self._recent: deque[tuple[float, str, str]] = deque(maxlen=LAST_MESSAGES)
         self._last_words: dict[str, ExitReason] = {}
 
@@ -217,18 +218,24 @@ class BaseActor(Actor):  # type: ignore[misc]  # Thespian has no types
         cls = type(self)
         if "_handlers" not in cls.__dict__:
             cls._handlers = dispatch.table(cls, REGISTRY)
+        self._bound = {message: getattr(self, name) for message, name in cls._handlers.items()}
 
     def receiveMessage(self, message: Any, sender: Any) -> None:
         """Thespian's entry point. Its own messages mean nothing to these actors."""
 
     def _receive(self, message: Any, sender: Address) -> None:
-        tag = type(message).__name__
-        self._recent.append((time.monotonic(), tag, sender.name))
-        name = self._handlers.get(type(message))
-        if name is None:
-            self._unknown(tag, sender)
-        else:
-            self._guarded(tag, getattr(self, name), message, sender)
+        kind = type(message)
+        self._recent.append((time.monotonic(), kind.__name__, sender.name))
+        handler = self._bound.get(kind)
+        if handler is None:
+            self._unknown(kind.__name__, sender)
+            return
+        try:
+            handler(message, sender)
+        except ActorExit:
+            raise
+        except BaseException as error:
+            self._crash(kind.__name__, error)
 
     def _unknown(self, tag: str, sender: Address) -> None:
         self.unknown_messages[tag] += 1

@@ -87,6 +87,10 @@ class Node(BaseActor):
             self.tell(self.kids["kid0"], Query(query.request_id, "do", query.params))
             self.tell(self.kids["kid0"], Ping(1))
             self.deadline = self.after(0.2, lambda: self.kill(self.kids["kid0"]))
+        elif query.verb == "pass on, and go on sending":
+            self.tell(self.kids["kid0"], Query(query.request_id, "do", query.params))
+            while self.tell(self.kids["kid0"], Ping(1)):  # until it is gone, or its outbox is full
+                pass
         elif query.verb == "admin":
             self.handleDeadLetters()
         elif query.verb == "log":
@@ -119,6 +123,15 @@ def test_of_a_child(system: Processes, directory: Path, fault: str) -> None:
     assert state(sibling) in "SR"
     with pytest.raises(AssertionError, match="no Phase"):
         system.expect(Phase, sender=parent, timeout=0.1)
+
+
+def test_last_words_arrive_though_the_parent_is_sending(system: Processes) -> None:
+    """A socket that closes with unread packets is an error to its peer (ECONNRESET, EPIPE), before what it sent."""
+    for _ in range(10):
+        parent = system.start(Node, {"depth": 1})
+        system.tell(parent, Query(2, "pass on, and go on sending", {"fault": "exception"}))
+        assert system.expect(Phase, sender=parent, timeout=6).detail["reason"] == REASONS["exception"]
+        system.stop(parent)
 
 
 @pytest.mark.parametrize("fault", ENDS)

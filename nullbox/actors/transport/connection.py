@@ -8,8 +8,12 @@ from __future__ import annotations
 import socket
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nullbox.actors.transport.packet import Assembler
+
+if TYPE_CHECKING:
+    from nullbox.actors.transport.peer import Peer
 
 _CREDENTIALS = struct.Struct("iII")
 BACKLOG = 4096
@@ -17,16 +21,20 @@ BACKLOG = 4096
 
 
 class Connection:
-    """A connected socket. `peer` is the verified name of the other mailbox, None until it has greeted."""
+    """A connected socket. `peer` is the other mailbox, verified; None until it has greeted."""
 
-    __slots__ = ("assembler", "fd", "peer", "pid", "sock", "uid")
+    __slots__ = ("assembler", "busy", "fd", "peer", "pid", "sock", "turns", "uid")
 
-    def __init__(self, sock: socket.socket, peer: str | None) -> None:
+    def __init__(self, sock: socket.socket, peer: Peer | None) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.peer = peer
         self.pid, self.uid = credentials(sock)
         self.assembler = Assembler()
+        self.busy = False
+        """Several packets were waiting when it was read last, so it pays to try for more."""
+        self.turns = 0
+        """How often it was read."""
 
 
 def credentials(sock: socket.socket) -> tuple[int, int]:

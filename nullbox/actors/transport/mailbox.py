@@ -23,6 +23,11 @@ log = logging.getLogger(__name__)
 
 READS_PER_TURN = 32
 """Packets taken from one connection before the others get their turn."""
+WHOLE = frozenset({packet.Kind.MESSAGE.value, packet.Kind.SYSTEM.value})
+"""First bytes of packets that hold a whole message."""
+TOO_LONG = packet.MAX_PACKET + 1
+PROBE_EVERY = 16
+"""Every so many reads of a connection, try for a second packet."""
 MAX_STRANGERS = 64
 """Connections that may be open without having said their name; beyond it the oldest is closed."""
 MAX_FRAGMENTS = 2 * packet.MAX_MESSAGE
@@ -54,7 +59,7 @@ class Mailbox:
 
     # --- for subclasses --------------------------------------------------------------------------------
 
-    def _arrived(self, peer: Peer, kind: packet.Kind, body: bytes | memoryview) -> None:
+    def _arrived(self, peer: Peer, kind: int, body: bytes | memoryview) -> None:
         """A whole message. `body` is valid during the call."""
         raise NotImplementedError
 
@@ -92,7 +97,7 @@ class Mailbox:
 
     def _adopt(self, sock: socket.socket, peer: Peer) -> bool:
         """Verify who listens, greet, and use the connection for this peer."""
-        conn = Connection(sock, peer.address.name)
+        conn = Connection(sock, peer)
         reason = self._objection(peer.address.name, conn)
         if reason is None:
             try:
@@ -138,7 +143,7 @@ class Mailbox:
 
     def _add(self, conn: Connection) -> None:
         self._connections[conn.fd] = conn
-        self.poller.register(conn.fd, poller.READABLE, lambda events: self._ready(conn, events))
+        self.poller.register(conn.fd, poller.READABLE, partial(self._ready, conn))
 
     def _accept(self) -> None:
         for _ in range(READS_PER_TURN):
@@ -169,27 +174,41 @@ class Mailbox:
             log.warning("refused a connection of pid %d: %s", conn.pid, reason)
 
     def _ready(self, conn: Connection, events: int) -> None:
-        if events & poller.WRITABLE:
-            peer = self._peers.get(conn.peer or "")
-            if peer is not None and peer.connection is conn:
-                self._flush(peer)
+        if events == poller.READABLE:
+            self._read(conn)
+            return
+        if events & poller.WRITABLE and conn.peer is not None and conn.peer.connection is conn:
+            self._flush(conn.peer)
         if events & ~poller.WRITABLE:
             self._read(conn)
 
     def _read(self, conn: Connection) -> bool:
-        """Take up to `READS_PER_TURN` packets; False where the connection has nothing (more) to read."""
-        for _ in range(READS_PER_TURN):
+        """Take packets, up to `READS_PER_TURN`; False where the connection has nothing (more) to read.
+
+        Trying for a packet that is not there costs as much as taking one. So only one is taken, unless there were
+        several the last time; now and then a second is tried for, to find out.
+        """
+        conn.turns += 1
+        limit = READS_PER_TURN if conn.busy or conn.turns % PROBE_EVERY == 0 else 1
+        conn.busy = False
+        for number in range(limit):
             try:
                 size = conn.sock.recv_into(self._buffer)
             except BlockingIOError:
                 return False
+            except ConnectionResetError:  # it closed with packets of ours unread; what it sent before is still there
+                continue
             except OSError:
                 size = 0
             if size == 0:
                 self._drop(conn)
                 return False
-            if not self._packet(conn, self._view[:size]):
+            peer = conn.peer
+            if peer is not None and self._buffer[0] in WHOLE and not conn.assembler.parts and size < TOO_LONG:
+                self._arrived(peer, self._buffer[0], self._view[1:size])  # nearly all that ever comes
+            elif not self._packet(conn, self._view[:size]):
                 return False
+            conn.busy = number > 0
         return True
 
     def _packet(self, conn: Connection, data: memoryview) -> bool:
@@ -207,10 +226,7 @@ class Mailbox:
             self._drop(conn)
             return False
         if whole is not None:
-            peer = self._peers.get(conn.peer)
-            if peer is None:  # its other connection broke
-                peer = self._peers[conn.peer] = Peer(Address(conn.peer), ActorAddress(Address(conn.peer)), conn)
-            self._arrived(peer, packet.Kind(whole[0]), whole[1])
+            self._arrived(conn.peer, *whole)
         return True
 
     def _hello(self, conn: Connection, data: bytes) -> None:
@@ -219,11 +235,11 @@ class Mailbox:
         if reason is not None:
             raise packet.PacketError(f"it claims to be {name[:80]!r}: {reason}")
         del self._strangers[conn.fd]
-        conn.peer = name
         peer = self._peers.get(name)
         if peer is None:
-            self._peers[name] = Peer(Address(name), ActorAddress(Address(name)), conn)
-        elif peer.connection is None:
+            peer = self._peers[name] = Peer(Address(name), ActorAddress(Address(name)))
+        conn.peer = peer
+        if peer.connection is None:
             peer.connection, peer.awaited = conn, False
             self._flush(peer)
 
@@ -236,22 +252,32 @@ class Mailbox:
         self._strangers.pop(conn.fd, None)
         self.poller.unregister(conn.fd)
         conn.sock.close()
-        peer = self._peers.get(conn.peer or "")
-        if peer is not None and peer.connection is conn:
-            self._forget(peer)
+        if conn.peer is not None and conn.peer.connection is conn:
+            self._forget(conn.peer)
+
+    def _broken(self, conn: Connection) -> None:
+        """Sending failed, so the other side has closed: take what it sent before, then close too."""
+        while conn.fd in self._connections and self._read(conn):
+            pass
+        self._drop(conn)
 
     def absorb(self, name: str) -> None:
         """Take everything that a process which has ended left in our queues, so that its last words come before
         the news of its end."""
         self._accept()
         for conn in [*self._strangers.values(), *self._connections.values()]:
-            while conn.fd in self._connections and conn.peer in (None, name) and self._read(conn):
+            while (
+                conn.fd in self._connections
+                and (conn.peer is None or conn.peer.address.name == name)
+                and self._read(conn)
+            ):
                 pass
 
     def bury(self, name: str) -> None:
         """The process of this mailbox is dead: forget it and remove its socket."""
-        for conn in [each for each in self._connections.values() if each.peer == name]:
-            self._drop(conn)
+        for conn in list(self._connections.values()):
+            if conn.peer is not None and conn.peer.address.name == name:
+                self._drop(conn)
         peer = self._peers.get(name)
         if peer is not None:
             self._forget(peer)

@@ -39,44 +39,44 @@ class _Entry:
 class Outbox:
     """Packets of whole messages, in order."""
 
-    __slots__ = ("_entries", "bytes")
+    __slots__ = ("bytes", "entries")
 
     def __init__(self) -> None:
-        self._entries: deque[_Entry] = deque()
+        self.entries: deque[_Entry] = deque()
         self.bytes = 0
 
     def __len__(self) -> int:
         """Messages waiting, one that is partly sent included."""
-        return len(self._entries)
+        return len(self.entries)
 
     def offer(self, label: str, packets: list[bytes]) -> bool:
         """Append a message, unless that would exceed a bound. `label` names it in reports."""
         size = sum(map(len, packets))
-        if self._entries and (len(self._entries) >= MAX_MESSAGES or self.bytes + size > MAX_BYTES):
+        if self.entries and (len(self.entries) >= MAX_MESSAGES or self.bytes + size > MAX_BYTES):
             return False
-        self._entries.append(_Entry(label, deque(packets), size))
+        self.entries.append(_Entry(label, deque(packets), size))
         self.bytes += size
         return True
 
     def head(self) -> bytes | None:
         """The packet to send next."""
-        return self._entries[0].packets[0] if self._entries else None
+        return self.entries[0].packets[0] if self.entries else None
 
     def label(self) -> str:
         """Of the message that the head belongs to."""
-        return self._entries[0].label
+        return self.entries[0].label
 
     def sent(self) -> None:
         """The head was sent."""
-        entry = self._entries[0]
+        entry = self.entries[0]
         entry.packets.popleft()
         if not entry.packets:
-            self._entries.popleft()
+            self.entries.popleft()
             self.bytes -= entry.size
 
     def abandon(self) -> list[str]:
         """Empty it; return the labels of the messages that will not arrive."""
-        labels = [entry.label for entry in self._entries]
-        self._entries.clear()
+        labels = [entry.label for entry in self.entries]
+        self.entries.clear()
         self.bytes = 0
         return labels

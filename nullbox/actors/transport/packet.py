@@ -66,11 +66,12 @@ def split(kind: Kind, body: bytes) -> list[bytes]:
 class Assembler:
     """Puts the fragments of one connection together again. Holds at most one message."""
 
-    __slots__ = ("_kind", "_parts", "_size")
+    __slots__ = ("_kind", "_size", "parts")
 
     def __init__(self) -> None:
         self._kind = 0
-        self._parts: list[bytes] = []
+        self.parts: list[bytes] = []
+        """Fragments of an unfinished message."""
         self._size = 0
 
     @property
@@ -90,7 +91,7 @@ class Assembler:
         kind, more = first & ~MORE, first & MORE
         if kind not in (Kind.MESSAGE, Kind.SYSTEM):
             raise PacketError(f"packet of unknown kind {first:#x}")
-        if not self._parts:
+        if not self.parts:
             if not more:
                 return kind, packet[1:]
             self._kind = kind
@@ -99,9 +100,9 @@ class Assembler:
         self._size += len(packet) - 1
         if self._size > MAX_MESSAGE:
             raise PacketError(f"a message of more than {MAX_MESSAGE} bytes")
-        self._parts.append(bytes(packet[1:]))
+        self.parts.append(bytes(packet[1:]))
         if more:
             return None
-        body = b"".join(self._parts)
-        self._parts, self._size = [], 0
+        body = b"".join(self.parts)
+        self.parts, self._size = [], 0
         return kind, body

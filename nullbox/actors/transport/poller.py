@@ -46,6 +46,8 @@ class Poller:
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        self.pending = (self._timers, self._calls)
+        """Where both are empty, `run_due` has nothing to do."""
         self._thread = threading.get_ident()
         self.register(self._wake, READABLE, lambda _events: self._drain_wake())
 
@@ -121,7 +123,7 @@ class Poller:
 
     def wait(self, until: float | None) -> None:
         """Wait for something to do, at most until the clock shows `until`, and do what is ready."""
-        due = self._next_due()
+        due = self._next_due() if self._timers else None
         if until is not None and (due is None or until < due):
             due = until
         timeout = None if due is None else max(0.0, due - self._clock())

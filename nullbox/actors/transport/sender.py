@@ -54,7 +54,7 @@ class Sender(Mailbox):
                 except BlockingIOError:
                     pass
                 except OSError:
-                    self._drop(conn)
+                    self._broken(conn)
                     continue
             if not peer.outbox.offer(label, packet.split(kind, body)):
                 return Delivery.REFUSED
@@ -75,7 +75,7 @@ class Sender(Mailbox):
         except BlockingIOError:
             blocked = True
         except OSError:
-            self._drop(conn)
+            self._broken(conn)
             return
         if blocked is not peer.blocked:
             peer.blocked = blocked
