@@ -20,8 +20,11 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import EllipsisType
 
 HOST_CID = 2
 """The host as seen from a VM; see vsock(7)."""
@@ -31,6 +34,7 @@ SOCKET_VARIABLE = "NULLBOX_CTX_SOCKET"
 """For development outside a VM: path of a Unix socket to use instead of vsock."""
 
 MAX_LINE = 1 << 20
+MAX_PAGE = 1000
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 
@@ -40,13 +44,14 @@ Entry = dict[str, Any]
 class CtxError(Exception):
     """ctxgraph refused, or could not be reached.
 
-    code: `not_found`, `invalid`, `denied`, `too_large`, `timeout`, `unavailable`, `conflict`, `wrong_state` or
-    `internal`.
+    code: `not_found`, `invalid`, `denied`, `too_large`, `timeout`, `unavailable`, `conflict`, `wrong_state`, `internal`.
+    data: what else a program may want to know: `head` with `conflict`, `quota` and `limit` with some `denied`.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, data: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.data: dict[str, Any] = dict(data or {})
 
     def __str__(self) -> str:
         return f"{self.args[0]} ({self.code})"
@@ -72,14 +77,10 @@ class Connection:
         message = {"jsonrpc": "2.0", "id": self._next, "method": method, "params": params}
         line = _encode(message)
         self._socket.sendall(line)
-        while True:
-            answer = self.receive()
-            if answer.get("id") == self._next:
-                break
+        while (answer := self.receive()).get("id") != self._next:
+            pass
         if "error" in answer:
-            error = answer["error"]
-            code = (error.get("data") or {}).get("code", "internal")
-            raise CtxError(str(code), str(error.get("message", "no reason given")))
+            raise _error(answer["error"])
         return answer.get("result")
 
     def receive(self, *, forever: bool = False) -> dict[str, Any]:
@@ -111,13 +112,35 @@ class Ctx:
         self._lock = threading.Lock()
         self._connection: Connection | None = None
 
-    def write(self, key: str, value: Any, **options: Any) -> Entry:
-        """Store a value of any JSON type under a key. When this returns, it is stored for good.
+    def write(
+        self,
+        key: str,
+        value: Any,
+        *,
+        expected_head: str | EllipsisType | None = ...,
+        ttl_s: float | None = None,
+        parents: Iterable[str] = (),
+    ) -> Entry:
+        """Store a value of any JSON type under a key. When this returns `hash`, `seq` and `ts_ns`, it is for good.
 
-        If the connection breaks before the answer, the write is sent again: then it may be in the log twice, once with
-        each `seq`, and never not at all. Returns `hash`, `seq` and `ts_ns`.
+        expected_head: write only if the key's latest entry has this hash (None: if there is none). Otherwise
+            `conflict`, with the hash that it has in `error.data["head"]`.
+        ttl_s: seconds after which the entry ends by itself. parents: hashes of what it was made from (see `graph`).
+
+        If the connection breaks before the answer, the write is sent again: it may then be in the log twice, never not at
+        all; one with `expected_head` may end in a `conflict` with itself.
         """
-        return dict(self.call("write", {"key": key, "value": value, **options}))
+        optional = {"expected_head": expected_head, "ttl_s": ttl_s or ..., "parents": list(parents) or ...}
+        given = {name: each for name, each in optional.items() if each is not ...}
+        return dict(self.call("write", {"key": key, "value": value, **given}))
+
+    def delete(self, key: str) -> Entry:
+        """End a key: `latest` finds nothing until it is written again. Its history stays."""
+        return dict(self.call("delete", {"key": key}))
+
+    def erase(self, hash: str) -> Entry:
+        """Destroy the value of an own entry. That it was there stays on record."""
+        return dict(self.call("erase", {"hash": hash}))
 
     def read(self, hash: str) -> Entry:
         """The entry with this hash (64 hex digits). `not_found` if there is none."""
@@ -132,13 +155,27 @@ class Ctx:
                 return None
             raise
 
-    def query(self, prefix: str = "", *, limit: int = 100, after: int | None = None) -> list[Entry]:
-        """Entries whose key begins with the prefix, in the order of the log, after the given `seq`."""
-        return self._page("query", {"prefix": prefix, "limit": limit}, after)
+    def query(
+        self, prefix: str = "", *, limit: int = 100, after: int | None = None, newest_first: bool = False
+    ) -> list[Entry]:
+        """Up to `limit` entries whose key begins with the prefix, in the order of the log, after (or, with
+        `newest_first`, below) the given `seq`."""
+        return self._pages("query", {"prefix": prefix}, limit, after, newest_first)
 
-    def history(self, key: str, *, limit: int = 100, after: int | None = None) -> list[Entry]:
-        """Every entry of a key, oldest first."""
-        return self._page("history", {"key": key, "limit": limit}, after)
+    def history(
+        self, key: str, *, limit: int = 100, after: int | None = None, newest_first: bool = False
+    ) -> list[Entry]:
+        """What happened to a key: writes, and events (`entry["event"]`: `delete`, `expire`, `erase`)."""
+        return self._pages("history", {"key": key}, limit, after, newest_first)
+
+    def search(self, text: str, prefix: str = "", *, limit: int = 20) -> list[Entry]:
+        """Entries whose value holds all these words, best first."""
+        return list(self.call("search", {"text": text, "prefix": prefix, "limit": limit})["entries"])
+
+    def graph(self, hash: str, *, direction: str = "ancestors", depth: int = 10) -> dict[str, Any]:
+        """Where an entry came from (`ancestors`) or what came of it (`descendants`): `nodes` (with `hash`, `key`,
+        `agent_id`, `seq`, `depth`; or `hidden`, if this agent may not read it), and `edges`: (child, parent) hashes."""
+        return dict(self.call("graph", {"hash": hash, "direction": direction, "depth": depth}))
 
     def watch(self, prefix: str = "", *, since_seq: int | None = None) -> Iterator[Entry]:
         """Entries as they are written, for ever; from after `since_seq`, or from now on.
@@ -174,9 +211,19 @@ class Ctx:
         with self._lock:
             self._drop()
 
-    def _page(self, method: str, params: dict[str, Any], after: int | None) -> list[Entry]:
-        answer = self.call(method, params | ({} if after is None else {"after": after}))
-        return list(answer["entries"])
+    def _pages(
+        self, method: str, params: dict[str, Any], limit: int, after: int | None, newest_first: bool
+    ) -> list[Entry]:
+        """Ask until there are `limit` entries or no more: an answer holds no more than a line does."""
+        params = params | {"order": "desc" if newest_first else "asc"}
+        entries: list[Entry] = []
+        while True:
+            params["limit"] = min(limit - len(entries), MAX_PAGE)
+            answer = self.call(method, params | ({} if after is None else {"after": after}))
+            entries += answer["entries"]
+            after = answer["next"]
+            if after is None or len(entries) >= limit:
+                return entries
 
     def _once(self, method: str, params: dict[str, Any]) -> Any:
         if self._connection is None:
@@ -202,6 +249,11 @@ class Ctx:
             self._connection = None
 
 
+def _error(error: dict[str, Any]) -> CtxError:
+    data = error.get("data") or {}
+    return CtxError(str(data.get("code", "internal")), str(error.get("message", "no reason given")), data)
+
+
 def _stream(connection: Connection, subscription: str) -> Iterator[Entry]:
     try:
         while True:
@@ -211,7 +263,7 @@ def _stream(connection: Connection, subscription: str) -> Iterator[Entry]:
             if params.get("end"):
                 error = params.get("error")
                 if error:
-                    raise CtxError(str((error.get("data") or {}).get("code", "internal")), str(error.get("message")))
+                    raise _error(error)
                 return
             yield params["value"]
     finally:

@@ -177,3 +177,32 @@ def test_pulse_beats_and_reader_sums_up(service: CtxgraphService) -> None:
             process.wait(10)
             assert process.stdout is not None
             process.stdout.close()
+
+
+def test_pages_that_do_not_fit_one_line_are_put_together(path: str) -> None:
+    ctx = Ctx(path)
+    for n in range(12):
+        ctx.write("t.big", {"n": n, "fill": "x" * 150_000})
+    for newest_first in (False, True):
+        found = [entry["value"]["n"] for entry in ctx.query("t.big", newest_first=newest_first)]
+        assert found == sorted(range(12), reverse=newest_first)
+        assert [e["value"]["n"] for e in ctx.history("t.big", limit=7, newest_first=newest_first)] == found[:7]
+    ctx.close()
+
+
+def test_conditions_parents_and_forgetting(path: str) -> None:
+    ctx = Ctx(path)
+    first = ctx.write("t.k", 1, expected_head=None)
+    with pytest.raises(CtxError) as raised:
+        ctx.write("t.k", 2, expected_head=None)
+    assert (raised.value.code, raised.value.data["head"]) == ("conflict", first["hash"])
+    second = ctx.write("t.k", "words here", expected_head=first["hash"], parents=[first["hash"]])
+    graph = ctx.graph(second["hash"])
+    assert [node["hash"] for node in graph["nodes"]] == [second["hash"], first["hash"]]
+    assert ctx.graph(first["hash"], direction="descendants")["edges"] == [[second["hash"], first["hash"]]]
+    assert [entry["hash"] for entry in ctx.search("words", "t.")] == [second["hash"]]
+    ctx.erase(second["hash"])
+    ctx.delete("t.k")
+    assert ctx.latest("t.k") is None
+    assert [entry.get("event") for entry in ctx.history("t.k")] == [None, None, "erase", "delete"]
+    ctx.close()
