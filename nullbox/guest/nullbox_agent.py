@@ -44,7 +44,7 @@ Entry = dict[str, Any]
 class CtxError(Exception):
     """ctxgraph refused, or could not be reached.
 
-    code: `not_found`, `invalid`, `denied`, `too_large`, `timeout`, `unavailable`, `conflict`, `wrong_state`, `internal`.
+    code: a word: `not_found`, `invalid`, `denied`, `too_large`, `timeout`, `unavailable`, `conflict`, `wrong_state`, …
     data: what else a program may want to know: `head` with `conflict`, `quota` and `limit` with some `denied`.
     """
 
@@ -127,15 +127,15 @@ class Ctx:
             `conflict`, with the hash that it has in `error.data["head"]`.
         ttl_s: seconds after which the entry ends by itself. parents: hashes of what it was made from (see `graph`).
 
-        If the connection breaks before the answer, the write is sent again: it may then be in the log twice, never not at
-        all; one with `expected_head` may end in a `conflict` with itself.
+        If the connection breaks meanwhile, it is sent again: it may be in the log twice, or be in conflict with itself.
         """
-        optional = {"expected_head": expected_head, "ttl_s": ttl_s or ..., "parents": list(parents) or ...}
-        given = {name: each for name, each in optional.items() if each is not ...}
-        return dict(self.call("write", {"key": key, "value": value, **given}))
+        params: dict[str, Any] = {"key": key, "value": value, "ttl_s": ttl_s, "parents": list(parents) or None}
+        if expected_head is not ...:
+            params["expected_head"] = expected_head
+        return dict(self.call("write", params))
 
     def delete(self, key: str) -> Entry:
-        """End a key: `latest` finds nothing until it is written again. Its history stays."""
+        """End a key: `latest` finds nothing until the next write. History stays."""
         return dict(self.call("delete", {"key": key}))
 
     def erase(self, hash: str) -> Entry:
@@ -293,7 +293,7 @@ def _encode(message: dict[str, Any]) -> bytes:
 
 
 def log(*words: Any) -> None:
-    """Print to the agent's log (`nullctl agent logs NAME`), at once."""
+    """Print to the agent's log (`nullctl agent logs NAME`)."""
     print(*words, file=sys.stdout, flush=True)
 
 
