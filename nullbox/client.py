@@ -71,6 +71,10 @@ class Nulld:
         """Health, services and agents: `nulld.status()["healthy"]`."""
         return _mapping(self.call("status"))
 
+    def doctor(self) -> Answer:
+        """What is wrong and what to do: `[each["advice"] for each in nulld.doctor()["findings"]]`."""
+        return _mapping(self.call("doctor"))
+
     def tree(self) -> list[Answer]:
         """The nodes of the supervision tree, each after its parent."""
         return _list(self.call("tree"))

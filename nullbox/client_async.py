@@ -46,6 +46,9 @@ class AsyncNulld:
     async def status(self) -> Answer:
         return _mapping(await self.call("status"))
 
+    async def doctor(self) -> Answer:
+        return _mapping(await self.call("doctor"))
+
     async def tree(self) -> list[Answer]:
         return _list(await self.call("tree"))
 

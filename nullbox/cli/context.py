@@ -26,12 +26,18 @@ class Session:
         self._target = target
         self.output = output
 
+    @property
+    def socket(self) -> str:
+        """The daemon's socket. Raises NullBoxError if the target is not known."""
+        from nullbox.cli import targets
+
+        return targets.resolve(self._socket, self._target)
+
     @cached_property
     def nulld(self) -> Nulld:
-        from nullbox.cli import targets
         from nullbox.client import Nulld
 
-        return Nulld(targets.resolve(self._socket, self._target))
+        return Nulld(self.socket)
 
     def close(self) -> None:
         if "nulld" in self.__dict__:

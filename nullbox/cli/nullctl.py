@@ -34,6 +34,8 @@ VERBS = {
     "events": (SYSTEM + "events", "Show what happened: exits, restarts, state changes."),
     "ctx": (CTX + "ctx", "Look into the agents' shared memory."),
     "egress": (SYSTEM + "egress", "Show what agents may reach."),
+    "doctor": ("nullbox.cli.verb_doctor:doctor", "Find out what is wrong, and what to do."),
+    "top": ("nullbox.cli.verb_top:top", "Watch the system live."),
     "power": (SYSTEM + "power", "Turn the machine off, or boot it again."),
     "completion": (SYSTEM + "completion", "Print a script that completes nullctl in a shell."),
     "version": (SYSTEM + "version", "Show versions of nullctl and of the system."),

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from nullbox.gateway import serve_agent, serve_ctx, serve_egress, serve_system, views
+from nullbox.gateway import serve_agent, serve_ctx, serve_doctor, serve_egress, serve_system, views
 from nullbox.gateway.core import Arguments, Core
 from nullbox.gateway.methods import METHODS, deadline_of
 from nullbox.gateway.roles import Role, Roles
@@ -22,6 +22,7 @@ HANDLERS: Mapping[str, Served] = MappingProxyType(
         "version": serve_system.version,
         "rpc.discover": serve_system.discover,
         "status": serve_system.status,
+        "doctor": serve_doctor.examine,
         "tree": serve_system.tree,
         "events": serve_system.events,
         "power.off": serve_system.power,

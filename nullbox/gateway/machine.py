@@ -56,6 +56,14 @@ def memory(proc: Path = Path("/proc")) -> dict[str, int]:
         return {}
 
 
+def controllers(sys: Path = Path("/sys")) -> list[str]:
+    """The cgroup v2 controllers of the machine (Documentation/admin-guide/cgroup-v2.rst); none without cgroup v2."""
+    try:
+        return (sys / "fs/cgroup/cgroup.controllers").read_text().split()
+    except OSError:
+        return []
+
+
 def boot_id(proc: Path = Path("/proc")) -> str:
     """The kernel's name for this boot (random(4)); empty if it cannot be told."""
     try:

@@ -29,6 +29,11 @@ TABLE: tuple[Method, ...] = (
         "{healthy, version, driver, isolation, acceleration, kernel, uptime_s, memory, age_s, services, agents}",
     ),
     Method(
+        "doctor",
+        "What is wrong with the system, and what to do.",
+        "{healthy, findings: [{check, state: ok|warning|failure, found, advice}]}",
+    ),
+    Method(
         "tree",
         "The supervision tree.",
         "[{id, parent, type, state, pid, incarnation, restarts, restarts_total, uptime_s, last_exit, "

@@ -1,0 +1,77 @@
+"""nullctl doctor: findings, exit code, and an archive without secrets."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateway_system import System, running
+
+from nullbox.cli import nullctl
+from nullbox.cli.bundle import HIDDEN, redact
+
+
+@pytest.fixture
+def system() -> Any:
+    with running() as system:
+        yield system
+
+
+def run(system: System, *args: str) -> int:
+    return nullctl.run(["--socket", system.socket, "doctor", *args])
+
+
+def test_findings_and_exit_code(system: System, capsys: pytest.CaptureFixture[str]) -> None:
+    run(system)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("ok    daemon      nulld 0.1.0 answers")
+    assert any(line.startswith("ok    services    all run") for line in lines)
+    system.backend.set("egress", state="failed")
+    assert run(system, "-o", "json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["healthy"] is False
+    assert next(each for each in answer["findings"] if each["check"] == "services")["state"] == "failure"
+
+
+def test_no_daemon_is_a_finding(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert nullctl.run(["--socket", str(tmp_path / "none.sock"), "doctor"]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("FAIL  daemon")
+    assert "--socket" in out
+
+
+def test_the_archive_holds_states_and_no_secrets(
+    system: System, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system.layout.agent_log("pulse").parent.mkdir(parents=True, exist_ok=True)
+    system.layout.agent_log("pulse").write_text("2026-11-24T17:00:00.000Z hunter2\n")
+    system.backend.set("cage:pulse", detail={"api_key": "hunter2", "note": "uses sk-abcdefghijklmnop123"})
+    path = tmp_path / "support.tar.gz"
+    run(system, "--bundle", str(path))
+    assert path.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(path) as archive:
+        names = archive.getnames()
+        text = "".join((archive.extractfile(name) or pytest.fail(name)).read().decode() for name in names)
+    for name in ("status", "tree", "events", "doctor", "agent-pulse", "egress-rules"):
+        assert f"nullbox-support/{name}.json" in names
+    assert "hunter2" not in text
+    assert "sk-abc" not in text
+    assert "pulse" in text
+    capsys.readouterr()
+    assert run(system, "--bundle", str(path)) == 1
+    assert "there already" in capsys.readouterr().err
+
+
+def test_redaction() -> None:
+    found = redact(
+        {"password": "x", "credential_refs": [], "nested": [{"Auth_Token": 7, "name": "AKIAIOSFODNN7EXAMPLE"}], "n": 1}
+    )
+    assert found == {
+        "password": HIDDEN,
+        "credential_refs": [],
+        "nested": [{"Auth_Token": HIDDEN, "name": HIDDEN}],
+        "n": 1,
+    }
