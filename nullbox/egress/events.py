@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nullbox.egress.reasons import TEXT, Reason
+from nullbox.egress.sets import protocol_name
 from nullbox.egress.slots import Slot, slot_of_tap
 
 MAX_EVENTS = 1024
@@ -79,10 +80,16 @@ def read_denials(
     found: dict[tuple[object, ...], tuple[Denial, int]] = {}
     for item in denied:
         tap, address, protocol, port, mark = item["elem"]["val"]["concat"]
-        _add(found, item, agents, tap, Denial("", "packet", "", address, str(protocol), int(port), _reason(mark)))
+        _add(
+            found,
+            item,
+            agents,
+            tap,
+            Denial("", "packet", "", address, protocol_name(protocol), int(port), _reason(mark)),
+        )
     for item in other:
         tap, address, protocol, mark = item["elem"]["val"]["concat"]
-        _add(found, item, agents, tap, Denial("", "packet", "", address, str(protocol), 0, _reason(mark)))
+        _add(found, item, agents, tap, Denial("", "packet", "", address, protocol_name(protocol), 0, _reason(mark)))
     for item in spoofed:
         tap = item["elem"]["val"]
         _add(found, item, agents, tap, Denial("", "spoofed", reason="the source address or MAC is not the agent's own"))

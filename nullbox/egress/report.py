@@ -8,6 +8,7 @@ from typing import Any
 from nullbox.egress.addresses import AddressRules
 from nullbox.egress.links import LEARNING, Link
 from nullbox.egress.ruleset import Base
+from nullbox.egress.sets import protocol_name
 from nullbox.egress.slots import slot_of_tap
 
 
@@ -52,7 +53,7 @@ def learned(link: Link, used: Iterable[Any], names: Mapping[str, Collection[str]
         tap, address, protocol, port = item["elem"]["val"]["concat"]
         if slot_of_tap(tap) == link.slot:
             count = item["elem"].get("counter", {}).get("packets", 0)
-            flow = {"address": address, "protocol": str(protocol), "port": int(port), "flows": count}
+            flow = {"address": address, "protocol": protocol_name(protocol), "port": int(port), "flows": count}
             flows.append({**flow, "names": sorted(names.get(address, ()))})
     flows.sort(key=lambda flow: (flow["address"], flow["protocol"], flow["port"]))
     allow = {f"{name}:{flow['port']}" for flow in flows if flow["protocol"] == "tcp" for name in flow["names"]}

@@ -77,3 +77,10 @@ SETS = (
     ),
 )
 """Sets of the `inet` table. `sources` exists in the `arp` table too."""
+
+_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp"}
+
+
+def protocol_name(listed: object) -> str:
+    """The name of a protocol as libnftables lists it: a name where /etc/protocols is, a number where it is not."""
+    return _PROTOCOLS.get(listed, str(listed)) if isinstance(listed, int) else str(listed)

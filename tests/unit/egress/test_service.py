@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nullbox.egress.memory import MemoryFirewall, MemoryTaps
+from nullbox.egress.memory import MemoryFirewall, MemoryResolvers, MemoryTaps
 from nullbox.egress.policy import parse_policy
 from nullbox.egress.ruleset import Base
 from nullbox.egress.service import EgressService
@@ -146,3 +146,87 @@ def test_rules_of_an_unknown_agent(machine: Machine) -> None:
     with pytest.raises(NullBoxError) as caught:
         machine.boot().rules("nobody")
     assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+class NamedMachine(Machine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.resolvers = MemoryResolvers()
+        self.now = 1000.0
+
+    def boot(self) -> EgressService:
+        service = EgressService(
+            Base(("eth0",)), self.firewall, self.taps, self.resolvers, clock=lambda: self.now, wall=lambda: 0.0
+        )
+        service.prepare()
+        return service
+
+
+@pytest.fixture
+def named() -> NamedMachine:
+    return NamedMachine()
+
+
+def test_only_a_covered_name_opens_an_address_and_only_on_its_port(named: NamedMachine) -> None:
+    service = named.boot()
+    service.open_link("pulse", POLICY)
+    service.pin("pulse", "b.example.com", ["45.0.0.1"], 60)
+    assert service.open_for("pulse", "45.0.0.1", 8443) == ["b.example.com:8443"]
+    assert service.open_for("pulse", "45.0.0.1", 443) == []
+    for agent, name in (("pulse", "evil.org"), ("nobody", "b.example.com")):
+        with pytest.raises(NullBoxError) as caught:
+            service.pin(agent, name, ["45.0.0.2"], 60)
+        assert caught.value.code is ErrorCode.DENIED
+    assert len(named.firewall.elements("grants")) == 1
+
+
+def test_a_refused_pin_is_not_believed_to_be_open(named: NamedMachine) -> None:
+    service = named.boot()
+    service.open_link("pulse", POLICY)
+    named.firewall.fail_next = True
+    with pytest.raises(NullBoxError):
+        service.pin("pulse", "b.example.com", ["45.0.0.1"], 60)
+    assert service.open_for("pulse", "45.0.0.1", 8443) == []
+    service.pin("pulse", "b.example.com", ["45.0.0.1"], 60)
+    assert len(named.firewall.elements("grants")) == 1
+
+
+def test_closing_a_link_closes_its_destinations_and_its_resolver(named: NamedMachine) -> None:
+    service = named.boot()
+    service.open_link("pulse", POLICY)
+    assert set(named.resolvers.served) == {"pulse"}
+    service.pin("pulse", "b.example.com", ["45.0.0.1"], 60)
+    service.close_link("pulse")
+    assert named.firewall.elements("grants") == []
+    assert named.resolvers.served == {}
+
+
+def test_a_restarted_service_can_revoke_what_its_predecessor_opened(named: NamedMachine) -> None:
+    first = named.boot()
+    first.open_link("pulse", POLICY)
+    first.pin("pulse", "b.example.com", ["45.0.0.1"], 60)
+    named.resolvers = MemoryResolvers()
+    second = named.boot()
+    assert set(named.resolvers.served) == {"pulse"}, "a running agent is answered again at once"
+    second.open_link("pulse", parse_policy(["api.example.com"], 100))
+    assert named.firewall.elements("grants") == []
+
+
+def test_a_link_without_a_tap_is_not_served_after_a_restart(named: NamedMachine) -> None:
+    named.boot().open_link("pulse", POLICY)
+    named.taps.remove(Slot(0))
+    named.resolvers = MemoryResolvers()
+    named.boot()
+    assert named.resolvers.served == {}
+
+
+def test_the_longest_name_that_a_manifest_can_hold_still_works(named: NamedMachine) -> None:
+    service = named.boot()
+    long = ".".join(["a" * 60] * 4)
+    service.open_link("pulse", parse_policy([long]))
+    service.pin("pulse", long, ["45.0.0.1"], 60)
+    assert len(named.firewall.elements("grants")) == 1
+    named.resolvers = MemoryResolvers()
+    again = named.boot()
+    again.open_link("pulse", parse_policy([long]))
+    again.pin("pulse", long, ["45.0.0.1"], 60)
