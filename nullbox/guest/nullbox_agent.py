@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 HOST_CID = 2
 """The host as seen from a VM; see vsock(7)."""
-
 DEFAULT_PORT = 9100
 SOCKET_VARIABLE = "NULLBOX_CTX_SOCKET"
 """For development outside a VM: path of a Unix socket to use instead of vsock."""
