@@ -215,10 +215,7 @@ class BaseActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self._runtime = runtime
         self.child_id = child_id
         self.parent = runtime.parent
-        cls = type(self)
-        if "_handlers" not in cls.__dict__:
-            cls._handlers = dispatch.table(cls, REGISTRY)
-        self._bound = {message: getattr(self, name) for message, name in cls._handlers.items()}
+        self._bound = {message: getattr(self, name) for message, name in handlers_of(type(self)).items()}
 
     def receiveMessage(self, message: Any, sender: Any) -> None:
         """Thespian's entry point. Its own messages mean nothing to these actors."""
@@ -274,6 +271,17 @@ class BaseActor(Actor):  # type: ignore[misc]  # Thespian has no types
         except CodecError:  # a lone surrogate in an exception's text, say: the exit status has to do
             log.exception("%s cannot say why it ends", self.child_id)
         self._runtime.end(status)
+
+
+def handlers_of(cls: type[BaseActor]) -> dict[type, str]:
+    """The table of a class's handlers, made once.
+
+    Raises:
+        TypeError: a method `on_…` matches no message.
+    """
+    if "_handlers" not in cls.__dict__:
+        cls._handlers = dispatch.table(cls, REGISTRY)
+    return cls._handlers
 
 
 def _name(function: Callable[..., object]) -> str:

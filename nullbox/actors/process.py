@@ -29,6 +29,9 @@ EXIT_CRASH = 70
 EXIT_REASONED = 1
 """Status of an actor that ends with a reason other than `normal` or `shutdown`."""
 
+SIGNALS = tuple(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
+
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -113,10 +116,10 @@ def link_to_parent(parent: int) -> None:
 def default_signals() -> None:
     """Every signal does what it does by default, so that SIGSEGV really kills; but a broken pipe is an error of
     a write and a file that grows too large one too, as usual in Python."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        ignored = number in (signal.SIGPIPE, signal.SIGXFSZ)
-        with contextlib.suppress(OSError, ValueError):  # the C library keeps two real-time signals to itself
-            signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    for number in SIGNALS:
+        wanted = signal.SIG_IGN if number in IGNORED else signal.SIG_DFL
+        if signal.getsignal(number) is not wanted:
+            signal.signal(number, wanted)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.set_wakeup_fd(-1)
 
@@ -130,12 +133,12 @@ def neutralise_descriptors(keep: Iterable[int]) -> None:
     kept = {0, 1, 2, *keep}
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
-        for entry in Path("/proc/self/fd").iterdir():
-            fd = int(entry.name)
-            if fd not in kept and fd != null:
-                with contextlib.suppress(OSError):  # the one that listed the directory is closed by now
-                    os.fstat(fd)
-                    os.dup2(null, fd, inheritable=False)
+        with os.scandir("/proc/self/fd") as entries:
+            found = {int(entry.name) for entry in entries}
+        for fd in found - kept - {null}:
+            with contextlib.suppress(OSError):  # the one that listed the directory is closed by now
+                os.fstat(fd)
+                os.dup2(null, fd, inheritable=False)
     finally:
         os.close(null)
 
@@ -148,8 +151,8 @@ def lead_session() -> None:
 
 def set_name(name: str) -> None:
     """What `ps` and `top` show: at most 15 bytes (proc_pid_comm(5))."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(name[:15])
+    with contextlib.suppress(OSError), open("/proc/self/comm", "wb", buffering=0) as comm:
+        comm.write(name[:15].encode())
 
 
 def is_gone(pid: int) -> bool:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from nullbox.actors import process
+from nullbox.actors.base import BaseActor, handlers_of
 from nullbox.actors.children import Children
 from nullbox.actors.runtime import Timer
 from nullbox.actors.transport.outbox import Delivery
 from nullbox.actors.transport.poller import READABLE
 from nullbox.actors.transport.unix import UnixTransport
 from nullbox.protocols.messages import Address
-
-if TYPE_CHECKING:
-    from nullbox.actors.base import BaseActor
 
 
 class ProcessRuntime:
@@ -54,6 +53,8 @@ class ProcessRuntime:
         self._transport.poller.unregister(fd)
 
     def spawn(self, actor_class: type[BaseActor], child_id: str) -> Address:
+        with contextlib.suppress(TypeError):  # made here, all children of the class share it; an error is the child's
+            handlers_of(actor_class)
         child = self._children.spawn(
             lambda transport: self._run_child(actor_class, child_id, transport),
             linked=not actor_class.survives_parent,
