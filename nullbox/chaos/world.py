@@ -32,12 +32,12 @@ SERVICES = ("egress", "ctxgraph", "gateway")
 CONFIG = """
 [supervision]
 max_restarts = 1000
-heartbeat = { interval = "250ms", timeout = "1s" }
+heartbeat = { interval = "250ms", timeout = "2s" }
 """
 SERVICE = """
 [service.NAME]
 backoff = { initial = "20ms", factor = 2.0, max = "100ms", reset_after = "1s", jitter = 0.0 }
-start_timeout = "5s"
+start_timeout = "1500ms"
 shutdown = "2s"
 """
 

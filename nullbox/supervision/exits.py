@@ -8,7 +8,7 @@ from nullbox.protocols.messages import ExitReason
 from nullbox.supervision.backoff import delay, was_stable
 from nullbox.supervision.events import Action, Emit, Forget, TimerKind
 from nullbox.supervision.groups import LINEAR, advance_group, begin_group
-from nullbox.supervision.lifecycle import answer_waiters, end, enter, set_timer, try_start
+from nullbox.supervision.lifecycle import answer_waiters, end, enter, set_timer, start_over, try_start
 from nullbox.supervision.shutdown import advance_shutdown, begin_shutdown
 from nullbox.supervision.spec import AutoShutdown, ChildSpec, OnLimit, Restart, Strategy
 from nullbox.supervision.state import Child, ChildState, Intent, State, SupervisorPhase
@@ -34,6 +34,8 @@ def child_ended(state: State, child: Child, reason: ExitReason, now: float, out:
     was_doomed = child.doomed
     ready_for = end(state, child, reason, now, out)
     intent, child.intent = child.intent, None
+    if ready_for is not None and state.phase is SupervisorPhase.RUNNING:
+        start_over(state, child, now, out)
     if state.phase is SupervisorPhase.STOPPING:
         enter(child, ChildState.STOPPED, now, out)
         answer_waiters(child, out)

@@ -19,7 +19,7 @@ from nullbox.supervision.events import (
     StopReason,
     TimerKind,
 )
-from nullbox.supervision.spec import INFINITY
+from nullbox.supervision.spec import INFINITY, Heartbeat
 from nullbox.supervision.state import Child, ChildState, Intent, State
 
 KILL_RETRY = 5.0
@@ -67,6 +67,8 @@ def try_start(state: State, child: Child, now: float, out: list[Action]) -> bool
     enter(child, ChildState.STARTING, now, out)
     out.append(Spawn(child.spec.id, child.incarnation))
     set_timer(state, child, TimerKind.START, child.spec.start_timeout, out)
+    if child.spec.heartbeat is not None and child.spec.heartbeat.throughout:
+        watch(state, child, child.spec.heartbeat, now, out)
     return True
 
 
@@ -76,14 +78,18 @@ def become_ready(state: State, child: Child, now: float, out: list[Action]) -> N
     child.ready_at = now
     enter(child, ChildState.RUNNING, now, out)
     out.append(PeersChanged(child.spec.id, True))
-    beat = child.spec.heartbeat
-    if beat is not None:
-        child.answered_at = now
-        set_beat(state, child, beat.interval, now, out)
+    if child.spec.heartbeat is not None and not child.spec.heartbeat.throughout:
+        watch(state, child, child.spec.heartbeat, now, out)
     for other in state.dependents[child.spec.id]:
         dependent = state.children[other]
         if dependent.waiting and not dependent.renew:
             try_start(state, dependent, now, out)
+
+
+def watch(state: State, child: Child, heartbeat: Heartbeat, now: float, out: list[Action]) -> None:
+    """Ask for a sign of life from now on."""
+    child.answered_at = now
+    set_beat(state, child, heartbeat.interval, now, out)
 
 
 def set_beat(state: State, child: Child, interval: float, now: float, out: list[Action]) -> None:
@@ -99,7 +105,8 @@ def begin_stop(
 ) -> None:
     """Ask a live child to stop, with the deadline that its spec gives it."""
     child.intent = intent
-    child.beat_epoch = 0
+    if child.spec.heartbeat is None or not child.spec.heartbeat.throughout:
+        child.beat_epoch = 0
     enter(child, ChildState.STOPPING, now, out)
     if child.spec.shutdown <= 0:
         kill(state, child, out)
@@ -124,6 +131,20 @@ def condemn(state: State, child: Child, detail: str, now: float, out: list[Actio
     out.append(Emit("killed", child.spec.id, {"incarnation": child.incarnation, "detail": detail}))
     enter(child, ChildState.STOPPING, now, out)
     kill(state, child, out)
+
+
+def start_over(state: State, ended: Child, now: float, out: list[Action]) -> None:
+    """Kill those who are starting and depend on a child that has ended: what they had asked of it may have died with
+    it, and would never be answered. They start again when it is back, and no limit counts it.
+
+    They are killed, not stopped: a keeper that is stopped ends what it keeps.
+    """
+    for other in state.dependents[ended.spec.id]:
+        dependent = state.children[other]
+        if dependent.alive and dependent.state is ChildState.STARTING:
+            dependent.intent = Intent.RESTART
+            enter(dependent, ChildState.STOPPING, now, out)
+            kill(state, dependent, out)
 
 
 def end(state: State, child: Child, reason: ExitReason, now: float, out: list[Action]) -> float | None:

@@ -84,10 +84,14 @@ INFINITY = math.inf
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A child is pinged every `interval` seconds and killed when no answer came for `timeout` seconds."""
+    """A child is pinged every `interval` seconds and killed when no answer came for `timeout` seconds.
+
+    throughout: also while it starts and stops; for children that never block for long, not even then.
+    """
 
     interval: float = 5.0
     timeout: float = 15.0
+    throughout: bool = False
 
     def problems(self) -> list[tuple[str, str]]:
         """Every wrong field with what was found and what would be right."""
@@ -96,6 +100,8 @@ class Heartbeat:
             found.append(("interval", f"is {self.interval!r}; allowed: seconds above 0"))
         elif not _positive(self.timeout) or self.timeout < self.interval:
             found.append(("timeout", f"is {self.timeout!r}; allowed: at least the interval, {self.interval:g} s"))
+        if not isinstance(self.throughout, bool):
+            found.append(("throughout", f"is {self.throughout!r}; allowed: true or false"))
         return found
 
 

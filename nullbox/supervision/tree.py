@@ -113,7 +113,8 @@ def cage_spec(agent: AgentEntry, settings: Settings, layout: Layout) -> ChildSpe
         depends_on=CAGE_DEPENDS_ON,
         backoff=Backoff(),
         start_timeout=CAGE_START_TIMEOUT,
-        heartbeat=settings.heartbeat,
+        # A VM may take long to start and to stop; its cage only waits meanwhile, and answers.
+        heartbeat=replace(settings.heartbeat, throughout=True),
         on_limit=OnLimit.FAIL,
         autostart=agent.autostart,
         keeper=True,

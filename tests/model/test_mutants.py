@@ -157,6 +157,14 @@ def backoff_is_never_reset(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(exits, "was_stable", lambda policy, ready_for: False)
 
 
+def questions_are_lost_with_a_dependency(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(exits, "start_over", lambda *rest: None)
+
+
+def the_wedged_are_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle, "watch", lambda *rest: None)
+
+
 def own_limit_counts_for_all(patch: pytest.MonkeyPatch) -> None:
     original = exits.ended_by_itself
 
@@ -190,6 +198,8 @@ MUTANTS: list[Mutant] = [
     the_deaf_are_never_killed,
     backoff_never_grows,
     backoff_is_never_reset,
+    questions_are_lost_with_a_dependency,
+    the_wedged_are_not_noticed,
     own_limit_counts_for_all,
 ]
 

@@ -23,6 +23,9 @@ class Worker(BaseActor):
             self.tell(self.peers["nulld"], PowerCommand(1, power))
 
     def stopping(self, stop: Stop) -> None:
+        if noted := os.environ.get("SUPERVISION_TEST_STOPS"):
+            with open(noted, "a") as file:
+                file.write(f"{self.child_id} {stop.reason}\n")
         if self.config.get("behaviour") != "deaf":
             super().stopping(stop)
 

@@ -94,7 +94,13 @@ class World:
     def exit(self, name: str, kind: str, code: int | None = None) -> list[ev.Action]:
         process = self.processes[name]
         process.alive = False
-        return self.send(ev.ChildExited(name, process.incarnation, ExitReason(kind, "", code)))
+        actions = self.send(ev.ChildExited(name, process.incarnation, ExitReason(kind, "", code)))
+        if process.ready and self.state.phase is SupervisorPhase.RUNNING:
+            for other in self.state.dependents.get(name, []):
+                needy = self.processes.get(other)
+                if needy and needy.alive and not (needy.ready or needy.stop_asked or needy.killed):
+                    raise self.violation(f"{other} goes on starting, though {name}, which it asked things of, is gone")
+        return actions
 
     def stale(self, name: str, what: str) -> None:
         """News of an incarnation that is gone must change nothing."""
@@ -398,7 +404,7 @@ def random_spec(rng: random.Random, name: str, earlier: list[str]) -> ChildSpec:
         depends_on=depends_on,
         backoff=backoff,
         start_timeout=10.0,
-        heartbeat=rng.choice([None, Heartbeat(5.0, 15.0)]),
+        heartbeat=rng.choice([None, Heartbeat(5.0, 15.0), Heartbeat(5.0, 15.0, throughout=True)]),
         on_limit=rng.choice(list(OnLimit)),
         autostart=rng.random() < 0.85,
         keeper=rng.random() < 0.3,

@@ -160,6 +160,36 @@ def test_a_root_that_gives_up_ends_it_with_status_70(folder: Path) -> None:
         nulld.close()
 
 
+def test_a_failing_launcher_takes_the_actors_with_it_but_asks_nobody_to_stop(folder: Path) -> None:
+    """A cage that is asked to stop ends its VM. An error up here is no reason to."""
+    agent(folder, "pulse")
+    stops = folder / "stops"
+    nulld = Nulld(folder, SUPERVISION_TEST_LAUNCHER="fails", SUPERVISION_TEST_STOPS=str(stops))
+    try:
+        assert nulld.process.wait(20) == 70
+        assert "as the test asked" in nulld.said()
+        assert not stops.exists()
+    finally:
+        nulld.close()
+
+
+def test_a_root_that_gives_up_says_so_to_the_cages(folder: Path) -> None:
+    agent(folder, "pulse")
+    (folder / "system" / "config").mkdir(parents=True)
+    (folder / "system" / "config" / "nulld.toml").write_text("[supervision]\nmax_restarts = 0\n")
+    stops = folder / "stops"
+    nulld = Nulld(folder, SUPERVISION_TEST_STOPS=str(stops))
+    try:
+        actors = nulld.until_actors("gateway", "cage:pulse")
+        assert nulld.read()
+        os.kill(actors["gateway"], signal.SIGKILL)
+        assert nulld.process.wait(20) == 70
+        said = dict(line.split() for line in stops.read_text().splitlines())
+        assert said == dict.fromkeys(("cage:pulse", "egress", "ctxgraph"), "escalation")
+    finally:
+        nulld.close()
+
+
 def test_no_heartbeat_while_the_root_is_stopped(folder: Path) -> None:
     nulld = Nulld(folder)
     try:
