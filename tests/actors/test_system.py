@@ -318,8 +318,8 @@ def test_it_works_where_nothing_else_can_be_written(tmp_path: Path) -> None:
             "mount --make-rprivate /",
             "mount -t tmpfs tmpfs /run",
             f"mkdir -p /run/code && mount --bind {tmp_path} /run/code",
-            "mount -t tmpfs -o ro tmpfs /tmp",
-            "mount -t tmpfs -o ro tmpfs /dev/shm",
+            "mount --bind /tmp /tmp && mount -o remount,ro,bind /tmp",
+            "mount --bind /dev/shm /dev/shm && mount -o remount,ro,bind /dev/shm",
             "mount -o remount,ro,bind /",
         ]
     )
