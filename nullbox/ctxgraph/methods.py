@@ -131,7 +131,7 @@ async def _search(server: CtxServer, rights: Rights, params: Params, call: Call)
     prefixes = rights.readable(prefix)
     while await server.in_writer(lambda store: store.index(1000)):
         pass
-    found = await server.with_reader(rights, lambda reader: reader.search(text, prefixes, limit))
+    found = await server.with_slow_reader(rights, lambda reader: reader.search(text, prefixes, limit))
     return {"entries": [entry.to_json() for entry in found]}
 
 
@@ -195,7 +195,7 @@ async def _consistency(server: CtxServer, rights: Rights, params: Params, call: 
 async def _verify(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
     params.done()
     rights.check_whole_log("verify")
-    return await server.with_reader(rights, audit)
+    return await server.with_slow_reader(rights, audit)
 
 
 async def _export(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
@@ -205,11 +205,11 @@ async def _export(server: CtxServer, rights: Rights, params: Params, call: Call)
     rights.check_whole_log("export")
 
     async def lines() -> AsyncIterator[Any]:
-        start = await server.with_reader(rights, lambda reader: header(reader, [prefix]))
+        start = await server.with_slow_reader(rights, lambda reader: header(reader, [prefix]))
         yield start
         after: int | None = 0
         while after is not None:
-            found, after = await server.with_reader(
+            found, after = await server.with_slow_reader(
                 rights,
                 lambda reader, cursor=after: export_lines(reader, start, cursor, proofs=proofs),  # type: ignore[misc]
             )

@@ -10,13 +10,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from nullbox.ctxgraph.access import Rights
 from nullbox.ctxgraph.batch import Ack, Op
 from nullbox.ctxgraph.params import Params
+from nullbox.ctxgraph.pool import ReaderPool
 from nullbox.ctxgraph.quota import Limits, TokenBucket
 from nullbox.ctxgraph.reader import Reader
 from nullbox.ctxgraph.store import Outcome, Store, default_limits
@@ -28,11 +27,10 @@ from nullbox.rpc.call import Call
 
 T = TypeVar("T")
 
-POOL = 4
-"""Threads for queries; single reads are answered in the loop."""
-QUERIES_PER_AGENT = 1
-QUERIES_OF_HOST = 2
-"""Queries of one agent that run at a time; the next ones wait for these and not for anyone else's."""
+QUICK_THREADS = 2
+SLOW_THREADS = 2
+"""Threads for queries, and for what may take long (search, audit, export), so that the one never waits for the
+other. Single reads are answered in the loop."""
 WRITES_PER_AGENT = 256
 """Writes of one agent that may wait for the disk; more are refused."""
 AGENT_SECONDS = 2.0
@@ -64,16 +62,14 @@ class CtxServer:
         self._rights: dict[str, Rights] = {}
         self._buckets: dict[str, TokenBucket | None] = {}
         self._waiting: Counter[str] = Counter()
-        self._turns: dict[str, asyncio.Semaphore] = {}
         self._methods = methods
         self.store = store
         self.writer = GroupWriter(store, self._deliver)
         self._reader = Reader(store.path)
-        self._readers: SimpleQueue[Reader] = SimpleQueue()
-        self._all_readers = [Reader(store.path, cache_kib=2048, seconds=AGENT_SECONDS) for _ in range(POOL)]
-        for reader in self._all_readers:
-            self._readers.put(reader)
-        self._pool = ThreadPoolExecutor(POOL, thread_name_prefix="ctxgraph-reader")
+        self._quick = ReaderPool(store.path, "query", QUICK_THREADS, AGENT_SECONDS)
+        self._slow = ReaderPool(store.path, "slow", SLOW_THREADS, AGENT_SECONDS)
+        self.with_reader = self._quick.run
+        self.with_slow_reader = self._slow.run
         self.watches = Watches(store.size, self.with_reader)
         self.writer.start()
 
@@ -118,11 +114,6 @@ class CtxServer:
         finally:
             self._waiting[agent] -= 1
 
-    async def with_reader(self, rights: Rights, work: Callable[[Reader], T]) -> T:
-        """Run `work` in a thread with a reader of its own, when it is this agent's turn."""
-        async with self._turn(rights):
-            return await self._loop.run_in_executor(self._pool, self._borrow, work)
-
     async def in_writer(self, work: Callable[[Store], T]) -> T:
         """Run `work` in the writer's thread, between two groups."""
         future: asyncio.Future[T] = self._loop.create_future()
@@ -142,9 +133,9 @@ class CtxServer:
         """Finish the writes that are queued, end the watches, close the store."""
         self.watches.close()
         stopped = await asyncio.to_thread(self.writer.stop)
-        self._pool.shutdown(wait=True)
-        for reader in [self._reader, *self._all_readers]:
-            reader.close()
+        await self._quick.close()
+        await self._slow.close()
+        self._reader.close()
         if stopped:
             self.store.close()
 
@@ -162,20 +153,6 @@ class CtxServer:
     def fast_reader(self) -> Reader:
         """For reads of one row, which are cheaper than a hop to a thread."""
         return self._reader
-
-    def _turn(self, rights: Rights) -> asyncio.Semaphore:
-        turn = self._turns.get(rights.agent_id)
-        if turn is None:
-            count = QUERIES_OF_HOST if rights.whole_log else QUERIES_PER_AGENT
-            turn = self._turns[rights.agent_id] = asyncio.Semaphore(count)
-        return turn
-
-    def _borrow(self, work: Callable[[Reader], T]) -> T:
-        reader = self._readers.get()
-        try:
-            return work(reader)
-        finally:
-            self._readers.put(reader)
 
     def _deliver(self, done: Sequence[Done]) -> None:
         self._loop.call_soon_threadsafe(self._delivered, done)

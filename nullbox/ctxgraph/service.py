@@ -44,10 +44,6 @@ _AGENT_CONNECTIONS = ConnectionLimits(connections=16, connections_per_uid=16, su
 """Of each agent. All VMs may run under one uid, so each agent has a server, and limits, of its own."""
 
 
-_HEALTH = rights("@health", [], [])
-"""Whose turn the health probe takes, so that no agent's queries are before it."""
-
-
 class CtxgraphService:
     """See the module. One service per process."""
 
@@ -104,7 +100,7 @@ class CtxgraphService:
         """The agents that are served now."""
         return sorted(self._open)
 
-    def health(self, timeout: float = 5.0) -> dict[str, Any]:
+    def health(self, timeout: float = 10.0) -> dict[str, Any]:
         """Prove that the loop, the writer's thread and a reader answer.
 
         Raises:
@@ -173,7 +169,7 @@ class CtxgraphService:
         failed = self._server.store.failed
         if failed is not None:
             raise failed
-        size, root, _ = await self._server.with_reader(_HEALTH, lambda reader: reader.state())
+        size, root, _ = self._server.fast_reader().state()
         written = await self._server.in_writer(lambda store: store.size)
         return {
             "size": size,
