@@ -90,17 +90,17 @@ def entry_hash(agent_id: str, key: str, text: bytes) -> bytes:
 
 def check_agent_id(agent_id: str) -> str:
     """Return the id if it can be hashed unambiguously. Raises NullBoxError `invalid`."""
-    return _check_text("agent_id", agent_id, MAX_AGENT_ID)
+    return check_text("agent_id", agent_id, MAX_AGENT_ID)
 
 
 def check_key(key: Any) -> str:
     """Return the key if it is 1 to MAX_KEY bytes of UTF-8 without NUL. Raises NullBoxError `invalid`."""
-    return _check_text("key", key, MAX_KEY)
+    return check_text("key", key, MAX_KEY)
 
 
 def check_prefix(prefix: Any) -> str:
     """A prefix is a key that may also be empty (everything)."""
-    return "" if prefix == "" else _check_text("prefix", prefix, MAX_KEY)
+    return "" if prefix == "" else check_text("prefix", prefix, MAX_KEY)
 
 
 def parse_hash(text: Any, name: str = "hash") -> bytes:
@@ -146,7 +146,8 @@ def check_parents(parents: Any) -> list[str]:
     return list(parents)
 
 
-def _check_text(name: str, text: Any, limit: int) -> str:
+def check_text(name: str, text: Any, limit: int = MAX_KEY) -> str:
+    """Return a text of 1 to `limit` bytes of UTF-8 without NUL. Raises NullBoxError `invalid` that names it."""
     if not isinstance(text, str):
         raise NullBoxError(ErrorCode.INVALID, f"{name} must be a text, not {type(text).__name__}")
     if "\0" in text:

@@ -16,6 +16,7 @@ from nullbox.ctxgraph.entry import (
     check_agent_id,
     check_key,
     check_prefix,
+    check_text,
     entry_hash,
     envelop,
     parents_of,
@@ -124,7 +125,7 @@ async def _agents(server: CtxServer, rights: Rights, params: Params, call: Call)
 
 
 async def _search(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
-    text = params.text("text")
+    text = check_text("text", params.any("text"))
     prefix = check_prefix(params.text("prefix", ""))
     limit = params.integer("limit", 20, 1, 100)
     params.done()
