@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ async def examine(core: Core, call: Call, given: Arguments) -> Any:
 async def facts(core: Core) -> dict[str, Any]:
     """What the checks look at."""
     egress, ctxgraph = await asyncio.gather(
-        _problem("egress", core.backend.ask(EGRESS, Query(0, "rules", {"agent": None}))),
-        _problem("ctxgraph", _store(core)),
+        _problem("egress", lambda: core.backend.ask(EGRESS, Query(0, "rules", {"agent": None}))),
+        _problem("ctxgraph", lambda: _store(core)),
     )
     tree, _ = await core.tree_soon()
     free, total = _space(core.layout.state)
@@ -54,11 +54,11 @@ async def _store(core: Core) -> None:
         raise RuntimeError(str(answer["failed"]))
 
 
-async def _problem(name: str, question: Awaitable[Any]) -> str | None:
+async def _problem(name: str, question: Callable[[], Awaitable[Any]]) -> str | None:
     """None if it is answered, else why not."""
     try:
         async with asyncio.timeout(PATIENCE):
-            await question
+            await question()
     except TimeoutError:
         return f"{name} did not answer within {PATIENCE:g} s"
     except NullBoxError as error:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.jsonrpc import Request
+from nullbox.rpc.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,15 @@ Deadline = Callable[[Call], float]
 
 ParameterNames = Callable[[str], Sequence[str] | None]
 """The names of a method's parameters, in order, for clients that send them by position; None: not accepted."""
+
+
+class Settings(Protocol):
+    """What a session takes from its server."""
+
+    handler: Handler
+    deadline: Deadline
+    names: ParameterNames
+    limits: Limits
 
 
 def by_name(request: Request, names: ParameterNames) -> dict[str, Any]:

@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 SO_PEERGROUPS = 59
 """unix(7), Linux 4.13; missing from the socket module. The same number on x86-64 and arm64."""
 
+BACKLOG = 512
+"""Connections that wait to be accepted. Beyond it a client that does not block is turned away, so all that the
+limits allow may come at once."""
+
 SUN_PATH_MAX = 107
 """Longest path of a Unix socket in bytes (unix(7): 108 with its NUL)."""
 
@@ -75,7 +79,7 @@ class LineServer:
         """
         listener = _bind(path, mode)
         server = await asyncio.get_running_loop().create_unix_server(
-            lambda: self._session(channel), sock=listener, backlog=256
+            lambda: self._session(channel), sock=listener, backlog=BACKLOG
         )
         self._listeners[path] = (server, path.stat().st_ino)
 
@@ -170,7 +174,7 @@ def _bind(path: Path, mode: int) -> socket.socket:
         listener.bind(str(path))
         # Nobody can connect before listen(), so there is no moment with the wrong mode.
         path.chmod(mode)
-        listener.listen(256)
+        listener.listen(BACKLOG)
     except BaseException:
         listener.close()
         raise

@@ -10,27 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
-from collections.abc import Callable
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 from nullbox.protocols import jsonrpc
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.framing import LineSplitter, TooLong
 from nullbox.protocols.jsonrpc import Batch, Invalid, Request
-from nullbox.rpc.call import Call, Deadline, Handler, ParameterNames, Peer, Stream, by_name
+from nullbox.rpc.call import Call, Peer, Settings, Stream, by_name
+from nullbox.rpc.eager import eager_task
 from nullbox.rpc.limits import Limits, TokenBucket
 from nullbox.rpc.subscriptions import Opened, Subscriptions
 
 log = logging.getLogger(__name__)
-
-
-class Settings(Protocol):
-    """What a session takes from its server."""
-
-    handler: Handler
-    deadline: Deadline
-    names: ParameterNames
-    limits: Limits
 
 
 class Session(asyncio.Protocol):
@@ -200,9 +192,7 @@ class Session(asyncio.Protocol):
         else:
             self._in_flight += len(items)
             work = self._batch(message) if isinstance(message, Batch) else self._single(message)
-            task = self._loop.create_task(work)
-            self._tasks.add(task)
-            task.add_done_callback(lambda done: self._done(done, len(items)))
+            self._begin(work, len(items))
         if bad:
             self._fault(bad)
 
@@ -222,6 +212,14 @@ class Session(asyncio.Protocol):
             return
         message = "too many malformed or refused requests on this connection; it is closed"
         self.close(NullBoxError(ErrorCode.UNAVAILABLE, message))
+
+    def _begin(self, work: Coroutine[Any, Any, None], count: int) -> None:
+        task = eager_task(self._loop, work)
+        self._tasks.add(task)
+        if task.done():
+            self._done(task, count)
+        else:
+            task.add_done_callback(lambda done: self._done(done, count))
 
     def _done(self, task: asyncio.Task[None], count: int) -> None:
         self._tasks.discard(task)
