@@ -1,9 +1,11 @@
 /* Records what a process does to the files whose path holds $RECORD_PATH, in order, into the file $RECORD_TO:
  * one header {op, file, offset, length} and the data for each write, truncation, sync and removal.
+ * With $FAIL_SYNC_AFTER=n every sync of these files after the n-th fails with EIO, as on a disk that dies.
  * Loaded with LD_PRELOAD into a process that runs the store; the test replays the record up to any moment and
  * leaves out what was not synced, as a loss of power would. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -94,9 +96,16 @@ PWRITE(pwrite64)
 TRUNCATE_(ftruncate)
 TRUNCATE_(ftruncate64)
 
+static int fails(void) {
+    static int count;
+    const char *after = getenv("FAIL_SYNC_AFTER");
+    return after && ++count > atoi(after);
+}
+
 #define SYNC_(name)                                            \
     int name(int fd) {                                         \
         int (*real)(int) = dlsym(RTLD_NEXT, #name);            \
+        if (known(fd) && fails()) { errno = EIO; return -1; }  \
         int result = real(fd);                                 \
         if (!result && known(fd)) emit(SYNC, known(fd), 0, 0, 0); \
         return result;                                         \

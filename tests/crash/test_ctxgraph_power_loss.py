@@ -213,3 +213,42 @@ def test_the_harness_sees_a_store_that_does_not_sync(recorder: Path, tmp_path: P
         lost += store.size < len(acknowledged(events[:moment]))
         store.close()
     assert lost
+
+
+FAILING = WORKLOAD.replace("assert isinstance(ack, Ack), ack", "stop(store, ack)").replace(
+    "path, seed =",
+    """
+def stop(store, ack):
+    if not isinstance(ack, Ack):
+        again = store.apply([Write("a", "k", entry_hash("a", "k", b"1"), b"1")])[0]
+        print(ack.code.value, "again:", again is store.failed, ack.message)
+        os._exit(9)
+path, seed =""",
+)
+
+
+@pytest.mark.parametrize("syncs", [6, 11, 40])
+def test_after_a_failed_sync_nothing_is_acknowledged_and_nothing_is_lost(
+    recorder: Path, tmp_path: Path, syncs: int
+) -> None:
+    """EIO from the kernel at a sync, whichever it is: of the WAL in a commit, or of the database in a checkpoint."""
+    path = tmp_path / "store.sqlite"
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": str(recorder),
+        "RECORD_PATH": str(path),
+        "RECORD_TO": str(tmp_path / "record"),
+        "FAIL_SYNC_AFTER": str(syncs),
+    }
+    command = [sys.executable, "-c", FAILING, str(path), "7"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 9, done.stderr
+    assert done.stdout.startswith("unavailable again: True the disk failed")
+    promised = [line.split() for line in Path(f"{path}-acks").read_text().splitlines()]
+    store = Store(path)
+    assert store.size >= len(promised)
+    store.close()
+    reader = Reader(path)
+    for seq, address in promised:
+        assert evidence.prove(reader, int(seq))["record"]["hash"] == address
+    assert evidence.audit(reader)["ok"]
