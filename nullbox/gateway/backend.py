@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 ROOT = "nulld"
+EGRESS = "egress"
 
 
 class Backend(Protocol):

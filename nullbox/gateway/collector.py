@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from nullbox.gateway import machine
-from nullbox.gateway.backend import ROOT, Backend
+from nullbox.gateway.backend import EGRESS, ROOT, Backend
+from nullbox.gateway.denials import Denial, DenialFilter, detail
 from nullbox.gateway.journal import Journal
 from nullbox.protocols.errors import NullBoxError
 from nullbox.protocols.messages import Query
 
 PERIOD = 0.5
 """Seconds between two looks."""
+DENIALS_PERIOD = 2.0
 PATIENCE = 10.0
 BATCH = 500
 OWN = frozenset({"seq", "ts", "kind", "child"})
@@ -35,6 +37,26 @@ async def collect(backend: Backend, journal: Journal, identify: Identify, period
         await asyncio.sleep(period)
 
 
+async def collect_denials(backend: Backend, journal: Journal, period: float = DENIALS_PERIOD) -> None:
+    """Run for ever: what egress denied goes on record as `denied`, each thing once a minute."""
+    events = journal.since(0, journal.last_seq)["events"]
+    chosen = DenialFilter(max((event["ts"] for event in events if event["kind"] == "denied"), default=0.0))
+    while True:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                record_denials(journal, await backend.ask(EGRESS, Query(0, "log", {"since": 0, "agent": None})), chosen)
+        except (TimeoutError, NullBoxError) as error:
+            log.debug("no denials from egress now: %s", error)
+        await asyncio.sleep(period)
+
+
+def record_denials(journal: Journal, denials: Iterable[Denial], chosen: DenialFilter) -> None:
+    """Put those that the filter keeps on record, by the time of their last repetition."""
+    for denial in denials:
+        if chosen.keep(denial):
+            journal.add("denied", f"cage:{denial['agent']}", ts=denial["last"], **detail(denial))
+
+
 def record_boot(journal: Journal) -> None:
     """Put this boot on record, once, however often the gateway is started in it."""
     boot = machine.boot_id()
@@ -52,7 +74,7 @@ async def collect_once(backend: Backend, journal: Journal, source: str) -> None:
     while True:
         answer = await backend.ask(ROOT, Query(0, "events", {"since": seen, "limit": BATCH}))
         if answer["lost"] and seen:
-            journal.add("lost", count=answer["lost"], detail="events that came faster than they were collected")
+            journal.add("lost", count=answer["lost"], why="events that came faster than they were collected")
         for event in answer["events"]:
             seen = event["seq"]
             _record(journal, event, (source, seen))
@@ -61,5 +83,5 @@ async def collect_once(backend: Backend, journal: Journal, source: str) -> None:
 
 
 def _record(journal: Journal, event: dict[str, Any], origin: tuple[str, int]) -> None:
-    detail = {name: value for name, value in event.items() if name not in OWN}
-    journal.add(event["kind"], event["child"], ts=event["ts"], origin=origin, **detail)
+    more = {name: value for name, value in event.items() if name not in OWN}
+    journal.add(event["kind"], event["child"], ts=event["ts"], origin=origin, **more)

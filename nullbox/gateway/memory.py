@@ -66,7 +66,7 @@ class MemoryBackend:
         return [
             (target, message)
             for target, message in self.asked
-            if not isinstance(message, TreeQuery) and getattr(message, "verb", "") != "events"
+            if not isinstance(message, TreeQuery) and getattr(message, "verb", "") not in ("events", "log")
         ]
 
     async def ask(self, target: str, message: Any) -> Any:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nullbox.gateway import doctor, machine
+from nullbox.gateway.backend import EGRESS
 from nullbox.gateway.core import Arguments, Core
-from nullbox.gateway.serve_egress import EGRESS
 from nullbox.protocols.errors import NullBoxError
 from nullbox.protocols.messages import Query
 from nullbox.rpc.call import Call

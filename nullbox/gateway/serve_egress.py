@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from nullbox.gateway.backend import EGRESS
 from nullbox.gateway.core import Arguments, Core
 from nullbox.protocols.messages import Query
 from nullbox.rpc.call import Call
 
-EGRESS = "egress"
 LOG_STEP = 1.0
 """Seconds between two looks at the denials; egress reads the kernel's record about as often."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nullbox.gateway.backend import Backend
-from nullbox.gateway.collector import collect, record_boot
+from nullbox.gateway.collector import collect, collect_denials, record_boot
 from nullbox.gateway.core import Core
 from nullbox.gateway.handlers import Handlers
 from nullbox.gateway.journal import Journal
@@ -120,12 +120,13 @@ class GatewayService:
         core = Core(self._backend, self._layout, journal, self._driver)
         handlers = Handlers(core, self._roles)
         server = LineServer(handlers.handle, limits=self._limits, deadline=handlers.deadline)
-        collecting: asyncio.Task[None] | None = None
+        collecting: list[asyncio.Task[None]] = []
         try:
             await server.listen(self.socket, mode=self._roles.socket_mode)
             await self._serve_port(server)
             record_boot(journal)
-            collecting = asyncio.create_task(collect(self._backend, journal, core.root_identity))
+            collecting.append(asyncio.create_task(collect(self._backend, journal, core.root_identity)))
+            collecting.append(asyncio.create_task(collect_denials(self._backend, journal)))
             self._beat = time.monotonic()
             self._listening.set()
             while not self._stopping.is_set():
@@ -133,8 +134,8 @@ class GatewayService:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), BEAT)
         finally:
-            if collecting is not None:
-                collecting.cancel()
+            for task in collecting:
+                task.cancel()
             goodbye = NullBoxError(ErrorCode.UNAVAILABLE, "the gateway is shutting down")
             await server.close(error=goodbye)
             await core.close()
