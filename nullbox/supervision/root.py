@@ -10,13 +10,16 @@ import os
 
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.layout import Layout
-from nullbox.protocols.messages import Address, ChildCommand, Failure, PowerCommand, Reply, Start
+from nullbox.protocols.messages import Address, ChildCommand, ExitReason, Failure, PowerCommand, Reply, Start
 from nullbox.supervision import events as ev
 from nullbox.supervision.discovery import discover, find_agent
 from nullbox.supervision.settings import load
 from nullbox.supervision.state import State, new_state
 from nullbox.supervision.supervisor import Supervisor
-from nullbox.supervision.tree import CAGE_PREFIX, AgentEntry, cage_spec, root_specs
+from nullbox.supervision.tree import CAGE_PREFIX, AgentEntry, cage_spec, orphan_spec, root_specs
+
+ORPHAN_IS_GONE = frozenset({"normal", "failed", "shutdown"})
+"""Ends that a cage announces, once nothing is left of its VM."""
 
 POWER_VERBS = ("off", "reboot")
 
@@ -25,6 +28,7 @@ class RootSupervisor(Supervisor):
     """A supervisor that makes its own children's specs, adds cages, and passes power commands to the launcher."""
 
     def make_state(self, start: Start) -> State:
+        self._orphans: set[str] = set()
         self.layout = Layout.from_plain(start.config["layout"])
         self.settings = load(self.layout.config)
         agents = discover(self.layout)
@@ -36,6 +40,21 @@ class RootSupervisor(Supervisor):
             intensity=self.settings.intensity,
             seed=os.getpid(),
         )
+
+    def started(self, start: Start) -> None:
+        super().started(start)
+        known = {name.removeprefix(CAGE_PREFIX) for name in self.state.children}
+        for name in sorted(set(self.layout.caged_agents()) - known):
+            self.note("orphan", CAGE_PREFIX + name, {"detail": "its agent was removed while nobody watched"})
+            self.apply(ev.AddChild(orphan_spec(name, self.settings, self.layout)))
+            self._orphans.add(CAGE_PREFIX + name)
+
+    def child_exited(self, address: Address, reason: ExitReason) -> None:
+        known = self._handles.who(address)
+        super().child_exited(address, reason)
+        if known is not None and known[0] in self._orphans and reason.kind in ORPHAN_IS_GONE:
+            self._orphans.discard(known[0])
+            self.apply(ev.RemoveChild(known[0]))
 
     def on_child_command(self, message: ChildCommand, sender: Address) -> None:
         """`add` is for an agent's cage whose folder is there by now; the rest is every supervisor's."""

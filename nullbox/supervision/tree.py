@@ -121,6 +121,12 @@ def cage_spec(agent: AgentEntry, settings: Settings, layout: Layout) -> ChildSpe
     )
 
 
+def orphan_spec(name: str, settings: Settings, layout: Layout) -> ChildSpec:
+    """A cage for a VM whose agent is no longer there: it finds no manifest, takes the VM down, and ends."""
+    agent = AgentEntry(name, layout.deployed_agents / name, Restart.TEMPORARY)
+    return replace(cage_spec(agent, settings, layout), depends_on=(), peers=CAGE_DEPENDS_ON)
+
+
 def root_specs(settings: Settings, agents: Iterable[AgentEntry], layout: Layout) -> list[ChildSpec]:
     """All children of the root: the services, then a cage for every agent."""
     return [*service_specs(settings, layout), *(cage_spec(agent, settings, layout) for agent in agents)]

@@ -1,0 +1,123 @@
+"""VMs outlive whatever part of the control plane dies, and those who come after find them again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+from nullbox.chaos.world import AGENTS, World
+
+_spec = util.spec_from_file_location("crash_schedules", Path(__file__).with_name("test_schedules.py"))
+assert _spec is not None and _spec.loader is not None
+_schedules = util.module_from_spec(_spec)
+_spec.loader.exec_module(_schedules)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.net,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(bool(_schedules.LACKS), reason=f"needs {_schedules.LACKS}"),
+]
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with World() as world:
+        yield world
+
+
+@pytest.fixture
+def fresh() -> Iterator[World]:
+    with World() as world:
+        yield world
+
+
+def victims(world: World, what: str) -> list[int]:
+    """Pids of the processes of that name."""
+    if what in world.actors():
+        return [world.actors()[what]]
+    return [process.pid for process in world.processes() if process.name == what]
+
+
+def boot_of(world: World, agent: str) -> str:
+    """The boot id that the agent's guest says it has."""
+    return str(world.ask("agent.inspect", 5.0, name=agent)["vm"]["guest"]["boot_id"])
+
+
+def writes_go_on(world: World) -> Callable[[], bool]:
+    before = {agent: len(world.acknowledged(agent)) for agent in AGENTS}
+    return lambda: all(len(world.acknowledged(agent)) > before[agent] + 3 for agent in AGENTS)
+
+
+@pytest.mark.parametrize("what", ["cage:alpha", "egress", "ctxgraph", "gateway", "nulld", "actor-admin", "launcher"])
+def test_killing_it_leaves_every_vm_running(world: World, what: str) -> None:
+    vms, actors = world.vmms(), world.actors()
+    boots = {agent: boot_of(world, agent) for agent in AGENTS}
+    [pid] = victims(world, what)
+    os.kill(pid, signal.SIGKILL)
+    took = world.wait(lambda: world.at_rest() and victims(world, what) not in ([], [pid]), 20.0, f"another {what}")
+    print(f"{what} killed, all well after {took:.2f} s")
+    assert world.vmms() == vms
+    assert world.leaked() == []
+    world.wait(writes_go_on(world), 10.0, "ctxgraph access of the VMs to go on")
+    for agent in AGENTS:
+        assert boot_of(world, agent) == boots[agent]
+    if what in ("cage:alpha", "egress", "ctxgraph", "gateway"):
+        assert {n: p for n, p in world.actors().items() if n != what} == {n: p for n, p in actors.items() if n != what}
+
+
+def test_an_adopted_vm_can_be_paused_resumed_and_stopped(fresh: World) -> None:
+    [vm] = fresh.vmms()["alpha"]
+    os.kill(fresh.actors()["cage:alpha"], signal.SIGKILL)
+    fresh.wait(fresh.at_rest, 20.0, "the cage to be back")
+    assert fresh.ask("agent.pause", 10.0, name="alpha")["state"] == "paused"
+    before = fresh.tree()["cage:alpha"]
+    assert before["state"] == "paused"
+    os.kill(fresh.actors()["cage:alpha"], signal.SIGKILL)
+
+    def adopted() -> bool:
+        node = fresh.tree().get("cage:alpha", {"incarnation": 0})
+        return node["incarnation"] > before["incarnation"] and node["state"] == "paused"
+
+    fresh.wait(adopted, 20.0, "the paused VM to be adopted")
+    assert fresh.vmms()["alpha"] == [vm]
+    assert fresh.ask("agent.resume", 10.0, name="alpha")["state"] == "running"
+    fresh.wait(writes_go_on(fresh), 10.0, "the VM to go on")
+    fresh.ask("agent.stop", 15.0, name="alpha")
+    assert "alpha" not in fresh.vmms()
+    assert fresh.tree()["cage:alpha"]["last_exit"]["code"] == 0, "PID 1's record of the orphan"
+    fresh.ask("agent.start", 15.0, name="alpha")
+    fresh.wait(fresh.healthy, 20.0, "the agent to run again")
+    assert fresh.vmms()["alpha"] != [vm]
+
+
+def test_console_output_of_an_adopted_vm_goes_on(fresh: World) -> None:
+    log = fresh.layout.agent_log("beta")
+    fresh.ask("agent.restart", 15.0, name="beta")
+    fresh.wait(fresh.at_rest, 20.0, "the agent to run")
+    boot = boot_of(fresh, "beta")
+    assert boot in log.read_text()
+
+
+def test_a_vm_whose_agent_was_removed_meanwhile_is_ended(fresh: World) -> None:
+    place = fresh.layout.bundled_agents / "beta"
+    kept = place.rename(fresh.folder / "kept")
+    try:
+        [launcher] = victims(fresh, "launcher")
+        os.kill(launcher, signal.SIGKILL)
+        fresh.wait(lambda: "beta" not in fresh.vmms() and "beta" not in fresh.cgroups(), 20.0, "the VM to be ended")
+        fresh.wait(lambda: len(fresh.taps()) == 1, 10.0, "its TAP to go")
+        fresh.wait(lambda: fresh.tree().get("cage:alpha", {}).get("state") == "running", 20.0, "the other agent")
+        fresh.wait(lambda: "cage:beta" not in fresh.tree(), 10.0, "its cage to be forgotten")
+        assert not fresh.layout.cage("beta").exists()
+    finally:
+        shutil.move(kept, place)
+        [launcher] = victims(fresh, "launcher")
+        os.kill(launcher, signal.SIGKILL)
+        fresh.wait(fresh.at_rest, 20.0, "both agents again")
