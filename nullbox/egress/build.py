@@ -19,7 +19,6 @@ from nullbox.egress.dns.server import ResolverThread
 from nullbox.egress.dns.upstream import Server, Upstream
 from nullbox.egress.netlink import open_route
 from nullbox.egress.nft import KernelFirewall
-from nullbox.egress.policy import LinkPolicy
 from nullbox.egress.ruleset import Base
 from nullbox.egress.service import EgressService
 from nullbox.egress.tap import KernelTaps, Taps
@@ -55,17 +54,6 @@ class EgressConfig:
             learn,
         )
 
-    def permits(self, policy: LinkPolicy) -> None:
-        """Refuse a learning policy where the operator did not consent.
-
-        Raises:
-            NullBoxError: `denied`.
-        """
-        if policy.learn and not self.learn:
-            raise NullBoxError(
-                ErrorCode.DENIED, "report-only mode is off: set egress.learn = true in nulld.toml to permit it"
-            )
-
 
 def build(config: EgressConfig, taps: Taps | None = None) -> EgressService:
     """The service over this thread's network namespace. Nothing is loaded until `prepare`.
@@ -81,6 +69,7 @@ def build(config: EgressConfig, taps: Taps | None = None) -> EgressService:
         ResolverThread(),
         ask=Upstream(config.upstreams).ask,
         rules=AddressRules(own_addresses(), config.exceptions),
+        may_learn=config.learn,
     )
 
 

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
+from nullbox.egress import report
+from nullbox.egress.explain import explain, split_target
+from nullbox.egress.links import LEARNING, grants_of
+from nullbox.egress.policy import LinkPolicy
 from nullbox.egress.service import EgressService
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
 Params = Mapping[str, Any]
+
+
+def _explain(service: EgressService, params: Params) -> dict[str, Any]:
+    agent = params["agent"]
+    host, port = split_target(params["target"])
+    link = service.link(agent)
+    holders = {host: service.open_for(agent, host, port)}
+    learn = LEARNING in link.marks
+    verdict = explain(host, port, grants_of(link), service.address_rules, holders, learn=learn)
+    return {"agent": agent, "host": host, "port": port, **asdict(verdict)}
 
 
 def _log(service: EgressService, params: Params) -> list[dict[str, Any]]:
@@ -17,16 +32,30 @@ def _log(service: EgressService, params: Params) -> list[dict[str, Any]]:
     return [denial.as_dict() for denial in service.events.since(params.get("since", 0), params.get("agent"))]
 
 
+def _learned(service: EgressService, params: Params) -> dict[str, Any]:
+    agent = params["agent"]
+    return report.learned(service.link(agent), service.elements("learned"), service.names_of(agent))
+
+
+def _learn(service: EgressService, params: Params) -> dict[str, Any]:
+    """Put a running agent into report-only mode, or back. What it may by its manifest it may in both."""
+    link = service.link(params["agent"])
+    service.open_link(link.agent, LinkPolicy(tuple(grants_of(link)), link.budget, bool(params.get("on", True))))
+    return _learned(service, params)
+
+
 VERBS: Mapping[str, Callable[[EgressService, Params], Any]] = MappingProxyType(
     {
         "rules": lambda service, params: service.rules(params.get("agent")),
-        "explain": lambda service, params: service.explain(params["agent"], params["target"]),
+        "explain": _explain,
         "log": _log,
         "flush_dns": lambda service, params: service.flush_dns(params["agent"]),
-        "learned": lambda service, params: service.learned(params["agent"]),
+        "learn": _learn,
+        "learned": _learned,
     }
 )
-"""`rules` {agent?}; `explain` {agent, target}; `log` {since?, agent?}; `flush_dns` {agent}; `learned` {agent}."""
+"""`rules` {agent?}; `explain` {agent, target}; `log` {since?, agent?}; `flush_dns` {agent}; `learn` {agent, on?};
+`learned` {agent}."""
 
 
 def answer(service: EgressService, verb: str, params: Params) -> Any:

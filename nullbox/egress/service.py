@@ -13,7 +13,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from nullbox.egress import report
@@ -22,7 +21,6 @@ from nullbox.egress.dns.resolver import AgentResolver
 from nullbox.egress.dns.server import Resolvers
 from nullbox.egress.dns.wire import UpstreamAnswer
 from nullbox.egress.events import Deltas, Denial, EventLog, read_denials
-from nullbox.egress.explain import explain, split_target
 from nullbox.egress.expr import Command
 from nullbox.egress.links import (
     FIRST_MARK,
@@ -58,6 +56,7 @@ class EgressService:
         resolvers: who serves the agents' questions; None: nobody does.
         ask: how names are resolved upstream.
         rules: which addresses answers may hold.
+        may_learn: whether agents may be put into report-only mode.
         clock, wall: monotonic and Unix time in seconds.
     """
 
@@ -70,11 +69,13 @@ class EgressService:
         *,
         ask: Ask = _no_upstream,
         rules: AddressRules | None = None,
+        may_learn: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.base = base
         self.address_rules = rules or AddressRules()
+        self.may_learn = may_learn
         self.events = EventLog()
         self._firewall = firewall
         self._taps = taps
@@ -125,8 +126,13 @@ class EgressService:
             uid: the user that may attach to the TAP.
 
         Raises:
-            NullBoxError: `unavailable`, no free slot or the kernel refused; the agent then has no link that is up.
+            NullBoxError: `unavailable`, no free slot or the kernel refused; the agent then has no link that is up;
+                `denied`, it may not learn.
         """
+        if policy.learn and not self.may_learn:
+            raise NullBoxError(
+                ErrorCode.DENIED, "report-only mode is off: egress.learn = true in nulld.toml permits it"
+            )
         with self._lock:
             old = self._links.get(agent)
             on_wire = self._taps.list()
@@ -240,28 +246,14 @@ class EgressService:
         chosen = [self.link(agent)] if agent is not None else [link for _, link in sorted(self._links.items())]
         return report.rules(self.base, self.address_rules, chosen, self._firewall.elements("live"))
 
-    def explain(self, agent: str, target: str) -> dict[str, Any]:
-        """Which rule decides about `HOST[:PORT]`, and why.
+    def elements(self, name: str) -> list[Any]:
+        """The kernel's listing of one of our sets."""
+        return self._firewall.elements(name)
 
-        Raises:
-            NullBoxError: `not_found`, `invalid`.
-        """
-        host, port = split_target(target)
-        link = self.link(agent)
-        holders = {host: self.open_for(agent, host, port)}
-        learn = LEARNING in link.marks
-        verdict = explain(host, port, grants_of(link), self.address_rules, holders, learn=learn)
-        return {"agent": agent, "host": host, "port": port, **asdict(verdict)}
-
-    def learned(self, agent: str) -> dict[str, Any]:
-        """What a learning agent reached, and the `allow` list that it would need.
-
-        Raises:
-            NullBoxError: `not_found`.
-        """
+    def names_of(self, agent: str) -> dict[str, set[str]]:
+        """Address → the names that it was an answer for, since this agent began to learn."""
         with self._lock:
-            names = {address: set(known) for address, known in self._names.get(agent, {}).items()}
-        return report.learned(self.link(agent), self._firewall.elements("learned"), names)
+            return {address: set(names) for address, names in self._names.get(agent, {}).items()}
 
     def link(self, agent: str) -> Link:
         """One agent's link.

@@ -288,7 +288,7 @@ def test_explaining(net: Net) -> None:
     net.tell(web=Zone([WEB]))
 
     def why(target: str) -> tuple[bool, str]:
-        told = net.lab.host.call("explain", "agent0", target)
+        told = net.lab.host.call("ask", "explain", agent="agent0", target=target)
         return told["allowed"], told["rule"]
 
     assert why("web.example.com") == (True, "grant")
@@ -312,7 +312,8 @@ def test_learning_reports_what_would_have_to_be_allowed() -> None:
         assert net.connect(WEB) == "open"
         assert net.connect(WEB, 8443) == "open"
         assert net.connect(WEB2) == "refused", "an address that no name led to"
-        assert lab.host.call("learned", "agent0")["allow"] == ["any.example.com:443", "any.example.com:8443"]
+        needed = lab.host.call("ask", "learned", agent="agent0")["allow"]
+        assert needed == ["any.example.com:443", "any.example.com:8443"]
 
 
 def test_an_exception_opens_a_special_block_on_the_operators_word() -> None:

@@ -17,6 +17,7 @@ from netlab import UPLINK, UPSTREAM, Host
 
 import nullbox.egress.dns.resolver as resolver_module
 import nullbox.egress.pins as pins_module
+from nullbox.egress import queries
 from nullbox.egress.addresses import AddressRules, parse_exceptions, special_v4
 from nullbox.egress.build import own_addresses
 from nullbox.egress.dns.limits import Bucket, Limits
@@ -148,14 +149,12 @@ class NameHost(Host):
             self.taps,
             self.resolvers,
             ask=Upstream([Server(UPSTREAM)], 0.5).ask,
+            may_learn=True,
             rules=AddressRules(own_addresses(), parse_exceptions(self.exceptions)),
         )
 
-    def explain(self, agent: str, target: str) -> dict[str, Any]:
-        return self.service.explain(agent, target)
-
-    def learned(self, agent: str) -> dict[str, Any]:
-        return self.service.learned(agent)
+    def ask(self, verb: str, **params: Any) -> Any:
+        return queries.answer(self.service, verb, params)
 
     def flush_dns(self, agent: str) -> int:
         return self.service.flush_dns(agent)

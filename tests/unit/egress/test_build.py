@@ -6,7 +6,6 @@ import pytest
 
 from nullbox.egress.build import EgressConfig
 from nullbox.egress.dns.upstream import Server
-from nullbox.egress.policy import parse_policy
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
 
@@ -44,12 +43,3 @@ def test_a_wrong_table_names_its_key(table: dict[str, Any], key: str) -> None:
         EgressConfig.read(table)
     assert caught.value.code is ErrorCode.INVALID
     assert key in caught.value.message
-
-
-def test_learning_needs_the_operators_word() -> None:
-    policy = parse_policy([], learn=True)
-    with pytest.raises(NullBoxError) as caught:
-        EgressConfig().permits(policy)
-    assert caught.value.code is ErrorCode.DENIED
-    EgressConfig(learn=True).permits(policy)
-    EgressConfig().permits(parse_policy([]))

@@ -26,6 +26,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "explain": {"agent": "pulse", "target": "api.example.com"},
     "log": {"since": 0, "agent": None},
     "flush_dns": {"agent": "pulse"},
+    "learn": {"agent": "pulse", "on": False},
     "learned": {"agent": "pulse"},
 }
 
@@ -37,14 +38,14 @@ def test_every_verb_answers_in_plain_data(service: EgressService, verb: str) -> 
     json.dumps(answer(service, verb, PARAMS[verb]))
 
 
-@pytest.mark.parametrize("verb", ["explain", "flush_dns", "learned"])
+@pytest.mark.parametrize("verb", ["explain", "flush_dns", "learn", "learned"])
 def test_a_missing_parameter_is_named(service: EgressService, verb: str) -> None:
     with pytest.raises(NullBoxError, match="'agent'") as caught:
         answer(service, verb, {})
     assert caught.value.code is ErrorCode.INVALID
 
 
-@pytest.mark.parametrize("verb", ["rules", "explain", "flush_dns", "learned"])
+@pytest.mark.parametrize("verb", ["rules", "explain", "flush_dns", "learn", "learned"])
 def test_an_unknown_agent_is_not_found(service: EgressService, verb: str) -> None:
     with pytest.raises(NullBoxError) as caught:
         answer(service, verb, {**PARAMS[verb], "agent": "nobody"})
@@ -52,7 +53,7 @@ def test_an_unknown_agent_is_not_found(service: EgressService, verb: str) -> Non
 
 
 def test_an_unknown_verb_names_the_known(service: EgressService) -> None:
-    with pytest.raises(NullBoxError, match="explain, flush_dns, learned, log, rules"):
+    with pytest.raises(NullBoxError, match="explain, flush_dns, learn, learned, log, rules"):
         answer(service, "dance", {})
 
 
@@ -61,3 +62,17 @@ def test_the_log_goes_on_from_a_number(service: EgressService) -> None:
     service.events.add(Denial("other", "packet"), 2.0)
     assert [one["name"] for one in answer(service, "log", {"agent": "pulse"})] == ["evil.org"]
     assert [one["agent"] for one in answer(service, "log", {"since": 1, "agent": None})] == ["other"]
+
+
+def test_learning_needs_the_operators_word_and_keeps_the_grants(service: EgressService) -> None:
+    with pytest.raises(NullBoxError, match=r"egress\.learn = true") as caught:
+        answer(service, "learn", {"agent": "pulse"})
+    assert caught.value.code is ErrorCode.DENIED
+    before = service.link("pulse").marks
+    service.may_learn = True
+    assert answer(service, "learn", {"agent": "pulse"})["learning"]
+    service.pin("pulse", "anything.example.net", ["45.0.0.1"], 60)
+    assert answer(service, "explain", {"agent": "pulse", "target": "45.0.0.1:99"})["allowed"]
+    assert not answer(service, "learn", {"agent": "pulse", "on": False})["learning"]
+    assert service.link("pulse").marks == before
+    assert not answer(service, "explain", {"agent": "pulse", "target": "45.0.0.1:99"})["allowed"]
