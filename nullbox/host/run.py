@@ -117,7 +117,7 @@ def start(folder: RunFolder, machine: Machine, acceleration: str) -> None:
 
 
 def wait_ready(folder: RunFolder, seconds: float) -> dict[str, Any]:
-    """Wait until the gateway says that the system is healthy; returns its `status`."""
+    """Wait until the system is healthy and every agent has got past its start; returns its `status`."""
     deadline = time.monotonic() + seconds
     last = "the gateway has not answered"
     while time.monotonic() < deadline:
@@ -130,13 +130,19 @@ def wait_ready(folder: RunFolder, seconds: float) -> dict[str, Any]:
         try:
             with Client(folder.socket, timeout=10.0) as client:
                 status: dict[str, Any] = client.call("status")
-            if status.get("healthy"):
+            if status.get("healthy") and not starting(status):
                 return status
-            last = "the system says that it is not healthy: " + describe(status)
+            kind = "starting" if status.get("healthy") else "not healthy"
+            last = f"the system says that it is {kind}: {describe(status)}"
         except NullBoxError as error:
             last = error.message
         time.sleep(POLL_SECONDS)
     raise MachineError(f"not ready after {seconds:.0f} s ({last}); its console's last lines:\n{tail(folder.console)}")
+
+
+def starting(status: dict[str, Any]) -> list[str]:
+    """The agents whose VMs are still booting."""
+    return [str(item.get("name")) for item in status.get("agents", []) if item.get("state") == "starting"]
 
 
 def describe(status: dict[str, Any]) -> str:
