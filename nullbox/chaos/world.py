@@ -24,8 +24,8 @@ from nullbox.chaos.inside import layout_of
 from nullbox.chaos.standin import acknowledged
 from nullbox.client import Nulld
 
-REST = 0.15
-"""Seconds for which a tree has to stay as it is to be at rest."""
+REST = 0.6
+"""Seconds for which a tree has to stay as it is to be at rest: two heartbeats, so that what fails inside shows."""
 CODE = Path(__file__).resolve().parents[2]
 AGENTS = ("alpha", "beta")
 SERVICES = ("egress", "ctxgraph", "gateway")
@@ -37,7 +37,7 @@ heartbeat = { interval = "250ms", timeout = "2s" }
 SERVICE = """
 [service.NAME]
 backoff = { initial = "20ms", factor = 2.0, max = "100ms", reset_after = "1s", jitter = 0.0 }
-start_timeout = "1500ms"
+start_timeout = "4s"
 shutdown = "2s"
 """
 

@@ -18,7 +18,7 @@ from nullbox.chaos.world import World
 BATCH = 25
 SEED = int(os.environ.get("SEED", "1"))
 COUNT = int(os.environ.get("N", "200"))
-LATE = 0.1
+LATE = 0.3
 """Share of faults that may take longer than promised: the machine of the tests may be busy with something else."""
 
 
