@@ -91,6 +91,9 @@ ADVICE: Mapping[str, str] = {
 }
 
 
+IN_WORDS: Mapping[str, str] = {"backoff": "in backoff (it ended, and waits for its restart)"}
+
+
 def check_state(node: Node, verb: str) -> None:
     """Raises NullBoxError `wrong_state`, saying what would be right, if `verb` makes no sense now."""
     allowed = REQUIRED_STATE.get(verb)
@@ -101,7 +104,8 @@ def check_state(node: Node, verb: str) -> None:
         advice = "it is paused already"
     else:
         advice = ADVICE.get(state, f"allowed: {', '.join(allowed)}")
-    message = f"agent {agent_name(node)!r} is {state} and {verb} needs it {' or '.join(allowed)}; {advice}"
+    shown = IN_WORDS.get(state, state)
+    message = f"agent {agent_name(node)!r} is {shown} and {verb} needs it {' or '.join(allowed)}; {advice}"
     raise NullBoxError(ErrorCode.WRONG_STATE, message, {"state": state})
 
 

@@ -11,6 +11,7 @@ A client belongs to one thread at a time.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 from collections import deque
@@ -126,7 +127,10 @@ class Client:
 
     def _connect(self, until: float | None) -> None:
         if self._socket is not None:
-            return
+            if not _hung_up(self._socket):
+                return
+            # Idle for too long, or a restart of the server. Its last words were for nobody's question.
+            self.close()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.settimeout(_left(until))
@@ -233,6 +237,13 @@ class Subscription:
         if not self._over:
             self._over = True
             self._client._cancel(self._name)
+
+
+def _hung_up(sock: socket.socket) -> bool:
+    """Whether the other end has closed."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
 def _deadline(timeout: float | None) -> float | None:

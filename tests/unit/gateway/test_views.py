@@ -53,5 +53,5 @@ def test_a_wrong_state_says_what_would_be_right(state: str, verb: str) -> None:
         views.check_state(node, verb)
     assert caught.value.code is ErrorCode.WRONG_STATE
     assert caught.value.data == {"state": state}
-    assert f"is {state}" in caught.value.message
+    assert f"is {views.IN_WORDS.get(state, state)}" in caught.value.message
     assert ";" in caught.value.message

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -519,6 +520,30 @@ def test_the_blocking_client(tmp_path: Path) -> None:
         await asyncio.to_thread(work, path)
 
     serve(tmp_path, body)
+
+
+def test_a_client_that_was_idle_too_long_connects_anew(tmp_path: Path) -> None:
+    """The server hangs up with a last line; the next call must not take that for its answer."""
+
+    def work(path: Path, closed: threading.Event) -> None:
+        with Client(path) as client:
+            for _ in range(2):
+                assert client.call("get_data") == ["hello", 5]
+                assert closed.wait(DEADLINE)
+                closed.clear()
+
+    async def body(path: Path, service: Service, server: LineServer) -> None:
+        closed = threading.Event()
+        working = asyncio.create_task(asyncio.to_thread(work, path, closed))
+        connected = False
+        while not working.done():
+            if connected and server.connections == 0:
+                closed.set()
+            connected = server.connections > 0
+            await asyncio.sleep(0.01)
+        await working
+
+    serve(tmp_path, body, Limits(idle=0.2))
 
 
 # --- the socket itself --------------------------------------------------------------------------------------
