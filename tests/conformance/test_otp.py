@@ -20,8 +20,8 @@ import pytest
 from otp_cases import Case, Simulation, random_case
 
 HERE = Path(__file__).parent
-CASES = int(os.environ.get("OTP_CASES", "3000"))
-BASE = int(os.environ.get("SEED", "0"))
+CASES = int(os.environ.get("NULLBOX_OTP_CASES") or 3000)
+BASE = int(os.environ.get("NULLBOX_CRASH_SEED") or 0)
 
 needs_erlang = pytest.mark.skipif(
     shutil.which("erlc") is None or shutil.which("erl") is None,
@@ -48,7 +48,7 @@ def run_otp(cases: list[Case]) -> list[str]:
 
 @needs_erlang
 def test_decide_does_what_otp_does() -> None:
-    print(f"SEED={BASE} OTP_CASES={CASES}")
+    print(f"NULLBOX_CRASH_SEED={BASE} NULLBOX_OTP_CASES={CASES}")
     cases = [random_case(seed) for seed in range(BASE, BASE + CASES)]
     by_name = {case.name: case for case in cases}
     ours = [line for case in cases for line in Simulation(case).run()]
@@ -57,7 +57,7 @@ def test_decide_does_what_otp_does() -> None:
     for mine, other in zip_longest(ours, theirs):
         name = (other or mine).split()[0]
         assert mine == other, (
-            f"{name}: replay with SEED={name.removeprefix('seed_')} OTP_CASES=1\n"
+            f"{name}: replay: NULLBOX_CRASH_SEED={name.removeprefix('seed_')} NULLBOX_OTP_CASES=1\n"
             f"decide: {mine}\nOTP:    {other}\n{by_name[name].erlang()}"
         )
         seen["gave up" if "| down |" in other and " shutdown" not in other else "lived on"] += 1

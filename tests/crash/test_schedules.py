@@ -1,7 +1,7 @@
 """Seeded faults into a whole running system; see `nullbox.chaos.schedule` for what must hold.
 
-`SEED=… N=…` replay or extend: N faults in systems of `BATCH` faults each, the seed of each one more than that of the
-one before. A failure names its own seed: `SEED=that N=25` runs that system again.
+`make crash SEED=… N=…` replays or extends: N faults in systems of `BATCH` faults each, the seed of each system one more
+than that of the one before. A failure names its own seed: `make crash SEED=that N=25` runs that system again.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from nullbox.chaos.schedule import Baseline, Campaign, all_steps, random_steps
 from nullbox.chaos.world import World
 
 BATCH = 25
-SEED = int(os.environ.get("SEED", "1"))
-COUNT = int(os.environ.get("N", "200"))
+SEED = int(os.environ.get("NULLBOX_CRASH_SEED") or 1)
+COUNT = int(os.environ.get("NULLBOX_CRASH_RUNS") or 200)
 LATE = 0.3
 """Share of faults that may take longer than promised: the machine of the tests may be busy with something else."""
 
@@ -62,7 +62,7 @@ def batches() -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize(("seed", "count"), batches(), ids=lambda value: str(value))
 def test_seeded_faults(seed: int, count: int) -> None:
-    print(f"replay with SEED={seed} N={count}")
+    print(f"replay: make crash SEED={seed} N={count}")
     with World() as world:
         campaign = Campaign(world)
         before = Baseline.take(world)

@@ -17,7 +17,7 @@ from nullbox.supervision import events as ev
 from nullbox.supervision.decide import decide
 from nullbox.supervision.spec import Strategy
 
-SEEDS = int(os.environ.get("SUPERVISION_SEEDS", "600"))
+SEEDS = int(os.environ.get("NULLBOX_CRASH_RUNS") or 600)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -28,7 +28,7 @@ def test_no_schedule_breaks_a_rule(rng: random.Random) -> None:
 
 @pytest.mark.parametrize("strategy", list(Strategy))
 def test_seeded_schedules(strategy: Strategy) -> None:
-    base = int(os.environ.get("SEED", "0"))
+    base = int(os.environ.get("NULLBOX_CRASH_SEED") or 0)
     print(f"SEED={base}, {SEEDS // 4} schedules of 80 steps")
     for seed in range(base, base + SEEDS // 4):
         try:
