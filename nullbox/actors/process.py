@@ -29,7 +29,8 @@ EXIT_CRASH = 70
 EXIT_REASONED = 1
 """Status of an actor that ends with a reason other than `normal` or `shutdown`."""
 
-SIGNALS = tuple(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+SIGNALS = tuple(sorted(set(range(1, 32)) - {signal.SIGKILL, signal.SIGSTOP}))
+"""The standard signals (signal(7)); nobody here uses real-time ones."""
 IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -130,16 +131,17 @@ def neutralise_descriptors(keep: Iterable[int]) -> None:
     A child must hold open nothing of its parent: a pipe would never report its end. They are not closed, since
     Python objects of the parent still name the numbers and would one day close whatever has them by then.
     """
-    kept = {0, 1, 2, *keep}
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        with os.scandir("/proc/self/fd") as entries:
-            found = {int(entry.name) for entry in entries}
-        for fd in found - kept - {null}:
-            with contextlib.suppress(OSError):  # the one that listed the directory is closed by now
-                os.fstat(fd)
+    with os.scandir("/proc/self/fd") as entries:
+        found = {int(entry.name) for entry in entries} - {0, 1, 2, *keep}
+    null = -1
+    for fd in found:
+        with contextlib.suppress(OSError):  # the one that listed the directory is closed by now
+            os.fstat(fd)
+            if null < 0:
+                null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            if fd != null:
                 os.dup2(null, fd, inheritable=False)
-    finally:
+    if null >= 0 and null not in found:
         os.close(null)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from nullbox.actors import process
 from nullbox.actors.base import BaseActor, handlers_of
 from nullbox.actors.children import Children
 from nullbox.actors.runtime import Timer
-from nullbox.actors.transport.outbox import Delivery
 from nullbox.actors.transport.poller import READABLE
 from nullbox.actors.transport.unix import UnixTransport
 from nullbox.protocols.messages import Address
@@ -28,6 +27,7 @@ class ProcessRuntime:
         self._transport = transport
         self._children = children
         self._run_child = run_child
+        self.tell = transport.tell
 
     @property
     def address(self) -> Address:
@@ -36,9 +36,6 @@ class ProcessRuntime:
     @property
     def parent(self) -> Address:
         return self._transport.place.parent or Address("")
-
-    def tell(self, target: Address, message: Any) -> Delivery:
-        return self._transport.tell(target, message)
 
     def call(self, function: Callable[..., object], *arguments: object) -> bool:
         return self._transport.poller.call(function, *arguments)

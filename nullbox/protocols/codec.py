@@ -87,7 +87,8 @@ class Codec:
 
     def __init__(self, registry: Mapping[str, type]) -> None:
         self._registry = registry
-        self._plan = Checks(registry).plan
+        checks = Checks(registry)
+        self._plan, self._plans = checks.plan, checks.plans
         self._packers = threading.local()
 
     # --- public ----------------------------------------------------------------------------------------
@@ -144,10 +145,10 @@ class Codec:
         if self._registry.get(tag) is not kind:
             raise CodecError(f"{kind.__module__}.{tag} is no registered message; give it the @message decorator")
         flat: list[Any] = [tag]
-        for name, at_once, check in self._plan(kind):
+        for name, at_once, check, where in self._plans.get(kind) or self._plan(kind):
             value = getattr(message, name)
             if type(value) not in at_once:
-                check(value, f"{tag}.{name}", MAX_DEPTH)
+                check(value, where, MAX_DEPTH)
             flat.append(value)
         return flat
 
@@ -196,13 +197,13 @@ class Codec:
         kind = self._registry.get(flat[0])
         if kind is None:
             raise CodecError(f"unknown message {short(flat[0])}")
-        plan = self._plan(kind)
+        plan = self._plans.get(kind) or self._plan(kind)
         if len(flat) != len(plan) + 1:
             raise CodecError(f"{flat[0]} has {len(plan)} fields, not {len(flat) - 1}")
         del flat[0]
-        for (name, at_once, check), value in zip(plan, flat, strict=True):
+        for (_name, at_once, check, where), value in zip(plan, flat):  # noqa: B905 - compared above
             if type(value) not in at_once:
-                check(value, f"{kind.__name__}.{name}", depth)
+                check(value, where, depth)
         return kind(*flat)
 
 

@@ -27,8 +27,8 @@ MAX_NAME = 64
 
 Check = Callable[[Any, str, int], None]
 """(value, where it stands, levels left) → None, or CodecError."""
-Field = tuple[str, frozenset[type], Check]
-"""Name, the exact types that need no check, the check for all others."""
+Field = tuple[str, frozenset[type], Check, str]
+"""Name, the exact types that need no check, the check for all others, and where the field stands."""
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 _SCALARS: dict[Any, tuple[frozenset[type], type | None]] = {
@@ -51,7 +51,8 @@ class Checks:
 
     def __init__(self, registry: Mapping[str, type]) -> None:
         self._registry = registry
-        self._plans: dict[type, list[Field]] = {}
+        self.plans: dict[type, list[Field]] = {}
+        """What `plan` has made so far."""
 
     def plan(self, kind: type) -> list[Field]:
         """The fields of a class, in order, with their checks.
@@ -59,11 +60,14 @@ class Checks:
         Raises:
             TypeError: an annotation that no message can have.
         """
-        plan = self._plans.get(kind)
+        plan = self.plans.get(kind)
         if plan is None:
             hints = typing.get_type_hints(kind)
-            plan = [(field.name, *self._compile(hints[field.name])) for field in dataclasses.fields(kind)]
-            self._plans[kind] = plan
+            plan = [
+                (field.name, *self._compile(hints[field.name]), f"{kind.__name__}.{field.name}")
+                for field in dataclasses.fields(kind)
+            ]
+            self.plans[kind] = plan
         return plan
 
     def _compile(self, hint: Any) -> tuple[frozenset[type], Check]:
@@ -95,7 +99,7 @@ class Checks:
     def _message(self, value: Any, where: str, depth: int) -> None:
         if depth <= 0:
             raise too_deep(where)
-        for name, at_once, check in self.plan(type(value)):
+        for name, at_once, check, _where in self.plan(type(value)):
             field = getattr(value, name)
             if type(field) not in at_once:
                 check(field, f"{where}.{name}", depth - 1)
@@ -104,7 +108,13 @@ class Checks:
         """Plain data of any shape: see the module `messages` for what that is."""
         kind = type(value)
         if kind is dict:
-            _pairs(value, where, depth, PLAIN, self._any)
+            if depth <= 0 or len(value) > MAX_ITEMS:
+                raise _too_large(value, where, depth)
+            for key, each in value.items():
+                if type(key) is not str and not isinstance(key, str):
+                    raise wrong(f"a key of {where}", "str", key)
+                if type(each) not in PLAIN:
+                    self._any(each, where, depth - 1)
         elif kind is list:
             _items(value, where, depth, PLAIN, self._any)
         elif kind is Address:

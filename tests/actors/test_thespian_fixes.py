@@ -180,6 +180,29 @@ def test_stock_makes_text_of_every_message_and_ours_does_not(monkeypatch: pytest
 # --- the 50 s wait --------------------------------------------------------------------------------------------------
 
 
+class WatchingActor(actors.Actor):  # type: ignore[misc]
+    """Watches a pipe as Thespian has it: by what its handler returns."""
+
+    def receiveMessage(self, message: Any, sender: Any) -> Any:
+        if isinstance(message, Query):
+            self.asker, self.pipe, self.seen = sender, os.pipe(), b""
+            os.write(self.pipe[1], b"ab")
+        elif isinstance(message, actors.WatchMessage):
+            assert message.ready == [self.pipe[0]]
+            self.seen += os.read(self.pipe[0], 1)
+            if self.seen == b"ab":
+                self.send(self.asker, Reply(1, self.seen))
+                return None
+        return actors.ThespianWatch([self.pipe[0]])
+
+
+def test_thespians_watch_works_on_every_actor(system: Processes) -> None:
+    thespian_system = system.system._actor_system
+    plain = thespian_system.createActor(WatchingActor)
+    assert thespian_system.ask(plain, Query(1, "watch"), 5) == Reply(1, b"ab")
+    thespian_system.tell(plain, actors.ActorExitRequest())
+
+
 class EndsAtOnce(actors.Actor):  # type: ignore[misc]
     def __init__(self) -> None:
         os._exit(7)

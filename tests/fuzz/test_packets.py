@@ -1,6 +1,6 @@
 """Mutated packets crash nothing: the codecs, the assembler, and an actor that gets them over its socket.
 
-`NULLBOX_FUZZ` is how many (`make fuzz`: 1,000,000; by default a tenth), `SEED` repeats a run.
+1,000,000 of them with NULLBOX_FULL=1 (`make fuzz`), else a tenth; NULLBOX_FUZZ sets the number, SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nullbox.protocols.codec import CodecError
 from nullbox.protocols.messages import Address, Ping, Pong, Start, Stop
 from nullbox.testing import processes
 
-COUNT = int(os.environ.get("NULLBOX_FUZZ", "100000"))
+COUNT = int(os.environ.get("NULLBOX_FUZZ", "1000000" if os.environ.get("NULLBOX_FULL") == "1" else "100000"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 LIVE = 10
 """One packet in so many also goes to a living actor."""

@@ -143,7 +143,7 @@ class Mailbox:
 
     def _add(self, conn: Connection) -> None:
         self._connections[conn.fd] = conn
-        self.poller.register(conn.fd, poller.READABLE, partial(self._ready, conn))
+        self.poller.register(conn.fd, poller.READABLE, partial(self._read, conn))
 
     def _accept(self) -> None:
         for _ in range(READS_PER_TURN):
@@ -173,21 +173,17 @@ class Mailbox:
         if self.refused_connections & (self.refused_connections - 1) == 0:  # the 1st, 2nd, 4th, 8th …
             log.warning("refused a connection of pid %d: %s", conn.pid, reason)
 
-    def _ready(self, conn: Connection, events: int) -> None:
-        if events == poller.READABLE:
-            self._read(conn)
-            return
-        if events & poller.WRITABLE and conn.peer is not None and conn.peer.connection is conn:
-            self._flush(conn.peer)
-        if events & ~poller.WRITABLE:
-            self._read(conn)
-
-    def _read(self, conn: Connection) -> bool:
+    def _read(self, conn: Connection, events: int = poller.READABLE) -> bool:
         """Take packets, up to `READS_PER_TURN`; False where the connection has nothing (more) to read.
 
         Trying for a packet that is not there costs as much as taking one. So only one is taken, unless there were
         several the last time; now and then a second is tried for, to find out.
         """
+        if events & poller.WRITABLE:
+            if conn.peer is not None and conn.peer.connection is conn:
+                self._flush(conn.peer)
+            if events == poller.WRITABLE:
+                return False
         conn.turns += 1
         limit = READS_PER_TURN if conn.busy or conn.turns % PROBE_EVERY == 0 else 1
         conn.busy = False

@@ -11,15 +11,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeAlias
 
-from thespian.actors import ActorAddress, WakeupMessage
+from thespian.actors import ActorAddress, WakeupMessage, WatchMessage
 from thespian.system import transport as thespian_transport
 from thespian.system.addressManager import CannotPickleAddress
 
 from nullbox.actors.transport import naming, packet, system_messages
 from nullbox.actors.transport.outbox import MAX_MESSAGES, Delivery
 from nullbox.actors.transport.peer import Peer, Place
+from nullbox.actors.transport.poller import READABLE
 from nullbox.actors.transport.sender import Sender
 from nullbox.protocols import codec
 from nullbox.protocols.codec import CodecError
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MESSAGE = packet.Kind.MESSAGE.value
 HEAD = bytes((MESSAGE,))
+ACCEPTED = Delivery.ACCEPTED
 TURN = 64
 """Messages handled before the descriptors are looked at again, where more wait."""
 
@@ -47,6 +50,7 @@ class UnixTransport(Sender):
         """Messages of verified peers that could not be decoded."""
         self.only_from: Address | None = None
         """The only mailbox that messages are taken from, where that is set."""
+        self._watched: set[int] = set()
         self._self = Peer(self.address, self.myAddress)
         self._inbox: deque[Item] = deque()
         self._stop: thespian_transport.Thespian__Run__Result | None = None
@@ -62,7 +66,7 @@ class UnixTransport(Sender):
         if peer is not None and not peer.outbox.entries and len(body) <= packet.FRAGMENT:
             try:
                 peer.connection.sock.send(HEAD + body)  # type: ignore[union-attr]  # AttributeError is caught
-                return Delivery.ACCEPTED
+                return ACCEPTED
             except (OSError, AttributeError):  # the kernel's buffer is full, or the peer is not connected: in detail
                 pass
         return self.send(target, packet.Kind.MESSAGE, body, type(message).__name__)
@@ -99,11 +103,11 @@ class UnixTransport(Sender):
         if handler is thespian_transport.TransmitOnly:
             return 0 if self.drain(1.0 if seconds is None else seconds) else 1
         until = None if seconds is None else time.monotonic() + seconds
-        inbox, due, pending = self._inbox, self.poller.run_due, self.poller.pending
+        inbox, due, (timers, calls) = self._inbox, self.poller.run_due, self.poller.pending
         self._stop = None
         turn, over = TURN, False
         while self._stop is None:
-            if any(pending):
+            if timers or calls:
                 due()
             if inbox and turn:
                 turn -= 1
@@ -195,6 +199,19 @@ class UnixTransport(Sender):
     def probeAdmin(self, address: ActorAddress) -> bool:
         """Whether this system has an administrator: the directory's lock keeps out those of others."""
         return self.admin_pid != 0
+
+    def set_watch(self, descriptors: list[int]) -> None:
+        """What a plain Thespian actor returned as its `ThespianWatch`: tell it when one of these is readable."""
+        for fd in self._watched - set(descriptors):
+            self.poller.unregister(fd)
+        for fd in set(descriptors) - self._watched:
+            self.poller.register(fd, READABLE, partial(self._watch_ready, fd))
+        self._watched = set(descriptors)
+
+    def _watch_ready(self, fd: int, _events: int) -> None:
+        self._inbox.append(thespian_transport.ReceiveEnvelope(self.myAddress, WatchMessage([fd])))
+        self.poller.unregister(fd)  # until the actor has had its turn, and says anew what it watches
+        self._watched.discard(fd)
 
     def enableRXPauseFlowControl(self, enable: bool = True) -> None:
         """Nothing to do: receiving never pauses here."""

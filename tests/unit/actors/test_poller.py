@@ -118,6 +118,15 @@ def test_calls_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch, poller: Po
     poller.close()
 
 
+def test_looking_in_vain_is_given_up_soon_and_tried_again_now_and_then() -> None:
+    looks = [poller_module.looks_after(misses) for misses in range(130)]
+    assert looks[0] == poller_module.LOOKS
+    assert looks[1:9] == [poller_module.LOOKS >> misses for misses in range(1, 9)]
+    assert sum(looks[9:64]) == 0
+    assert looks[64] == looks[128] == poller_module.LOOKS
+    assert sum(looks) < 5 * poller_module.LOOKS
+
+
 def test_the_wait_ends_with_the_time_it_is_given() -> None:
     poller = Poller()
     began = time.monotonic()
