@@ -17,6 +17,8 @@ from typing import Any
 
 from nullbox.gateway.backend import Backend
 from nullbox.gateway.collector import collect, collect_denials, record_boot
+from nullbox.gateway.console import PATH as CONSOLE
+from nullbox.gateway.console import Console, show
 from nullbox.gateway.core import Core
 from nullbox.gateway.handlers import Handlers
 from nullbox.gateway.journal import Journal
@@ -43,6 +45,7 @@ class GatewayService:
 
     config: `driver`, `socket`, `operators`, `readers`; all optional.
     port: the virtio-serial device; None looks for the port named `nullbox.gateway.0`.
+    console: written to only where there is such a port: anywhere else the console is somebody else's.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class GatewayService:
         config: Mapping[str, Any] | None = None,
         *,
         port: Path | None = None,
+        console: Path = CONSOLE,
         limits: Limits = LIMITS,
     ) -> None:
         config = config or {}
@@ -61,6 +65,7 @@ class GatewayService:
         self._driver = str(config.get("driver", "krun"))
         self._limits = limits
         self._port = port
+        self._console = console
         self.socket = Path(config.get("socket") or layout.gateway_socket)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -120,10 +125,12 @@ class GatewayService:
         core = Core(self._backend, self._layout, journal, self._driver)
         handlers = Handlers(core, self._roles)
         server = LineServer(handlers.handle, limits=self._limits, deadline=handlers.deadline)
+        console = Console(self._console)
         collecting: list[asyncio.Task[None]] = []
         try:
             await server.listen(self.socket, mode=self._roles.socket_mode)
-            await self._serve_port(server)
+            if await self._serve_port(server):
+                collecting.append(asyncio.create_task(show(core, console)))
             record_boot(journal)
             collecting.append(asyncio.create_task(collect(self._backend, journal, core.root_identity)))
             collecting.append(asyncio.create_task(collect_denials(self._backend, journal)))
@@ -140,16 +147,19 @@ class GatewayService:
             await server.close(error=goodbye)
             await core.close()
             journal.close()
+            console.close()
 
-    async def _serve_port(self, server: LineServer) -> None:
+    async def _serve_port(self, server: LineServer) -> bool:
+        """Whether there is a port, and so a machine that is ours, console and all."""
         device = self._port or find_port(PORT_NAME)
         if device is None:
             log.info("no virtio-serial port %s here; serving %s alone", PORT_NAME, self.socket)
-            return
+            return False
         try:
             fd = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             # The socket works without it, and someone inside may need the socket to find out why.
             log.error("cannot open %s: %s; the host cannot reach the gateway", device, error)
-            return
+            return False
         await server.serve_port(fd, channel=PORT_CHANNEL, limits=PORT_LIMITS)
+        return True

@@ -265,7 +265,10 @@ def test_the_same_gateway_answers_on_a_port(layout: Layout, backend: MemoryBacke
     near, far = os.openpty()
     tty.setraw(far)
     tty.setraw(near)
-    service = GatewayService(backend, layout, {"operators": {"uids": []}}, port=Path(os.ttyname(far)))
+    console = layout.run / "console"
+    console.parent.mkdir(parents=True)
+    console.touch()
+    service = GatewayService(backend, layout, {"operators": {"uids": []}}, port=Path(os.ttyname(far)), console=console)
     service.start()
     try:
         os.write(near, b'\n{"jsonrpc":"2.0","method":"agent.stop","params":{"name":"pulse"},"id":1}\n')
@@ -273,6 +276,10 @@ def test_the_same_gateway_answers_on_a_port(layout: Layout, backend: MemoryBacke
         while not answer.endswith(b"\n"):
             answer += os.read(near, 65536)
         assert b'"state":"stopped"' in answer
+        until = time.monotonic() + 20
+        while "pulse stopped" not in console.read_text() or "command cage:pulse" not in console.read_text():
+            assert time.monotonic() < until, console.read_text()
+            time.sleep(0.05)
     finally:
         service.stop()
         os.close(near)
