@@ -144,9 +144,16 @@ class CtxgraphMachine(RuleBasedStateMachine):
         (outcome,) = self.do([op])
         return op.hash if isinstance(outcome, Ack) else multiple()
 
-    @rule(ops=st.lists(st.tuples(agents, keys, values), min_size=2, max_size=5))
-    def write_a_group(self, ops: list[tuple[str, str, Any]]) -> None:
-        self.do([self.make(agent, key, value, []) for agent, key, value in ops])
+    @rule(ops=st.lists(st.tuples(agents, keys, values, st.booleans()), min_size=2, max_size=5))
+    def write_a_group(self, ops: list[tuple[str, str, Any, bool]]) -> None:
+        """Writes of one transaction, some on condition that the one before them is their key's head."""
+        group: list[Op] = []
+        before: bytes | None = None
+        for agent, key, value, conditional in ops:
+            op = self.make(agent, key, value, [], **({"expected_head": before} if conditional else {}))
+            before = op.hash
+            group.append(op)
+        self.do(group)
 
     @rule(agent=agents, key=keys)
     def delete(self, agent: str, key: str) -> None:
