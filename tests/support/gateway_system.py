@@ -63,7 +63,11 @@ class System:
                 return {"size": 3, "root": "0" * 64, "searchable": 3, "path": "ctxgraph.sqlite", "failed": None}
             case "search", _:
                 return {"entries": ENTRIES[:1]}
-            case "watch", _:
+            case "delete" | "erase", _:
+                return {"hash": "e" * 64, "seq": 5, "ts_ns": 6}
+            case "verify", _:
+                return {"sound": True}
+            case "watch" | "export", _:
                 return call.stream(self._watch())
         raise NullBoxError(ErrorCode.INVALID, call.method)
 
