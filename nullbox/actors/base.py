@@ -19,6 +19,7 @@ from thespian.actors import Actor
 from nullbox.actors import dispatch
 from nullbox.actors.process import EXIT_CRASH, EXIT_REASONED
 from nullbox.actors.runtime import Runtime, Timer
+from nullbox.actors.transport import naming
 from nullbox.actors.transport.outbox import Delivery
 from nullbox.protocols.codec import CodecError
 from nullbox.protocols.messages import (
@@ -59,8 +60,6 @@ class BaseActor(Actor):  # type: ignore[misc]  # Thespian has no types
 
     survives_parent: ClassVar[bool] = False
     """Keep running when the parent's process ends. The default is to be killed with it."""
-
-    _handlers: ClassVar[dict[type, str]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,8 +163,15 @@ class BaseActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self._runtime.kill(address)
 
     def pid_of(self, address: Address) -> int:
-        """The process behind a mailbox. Beware: the process may be gone, and the number another's."""
-        return int(address.name.split(".")[1])
+        """The process behind a mailbox. Beware: the process may be gone, and the number another's.
+
+        Raises:
+            ValueError: this is no actor's mailbox.
+        """
+        pid = naming.owner_pid(address.name, 0)
+        if pid is None:
+            raise ValueError(f"{address.name!r} is no actor's mailbox")
+        return pid
 
     def ready(self) -> None:
         """Tell the parent that this actor is up."""
@@ -184,17 +190,28 @@ class BaseActor(Actor):  # type: ignore[misc]  # Thespian has no types
 
     # --- messages that every actor understands ---------------------------------------------------------
 
+    # Start, Stop and Peers are orders: the parent's. Who sends the first Start becomes the parent.
+
     def on_start(self, start: Start, sender: Address) -> None:
+        if self.incarnation and sender != self.parent:
+            self._unknown("Start", sender)
+            return
         self.child_id, self.incarnation = start.child_id, start.incarnation
         self.config, self.peers = start.config, start.peers
         self.parent = sender
         self.started(start)
 
     def on_stop(self, stop: Stop, sender: Address) -> None:
-        self.stopping(stop)
+        if sender == self.parent:
+            self.stopping(stop)
+        else:
+            self._unknown("Stop", sender)
 
     def on_peers(self, message: Peers, sender: Address) -> None:
-        self.peers = message.peers
+        if sender == self.parent:
+            self.peers = message.peers
+        else:
+            self._unknown("Peers", sender)
 
     def on_ping(self, ping: Ping, sender: Address) -> None:
         self.tell(sender, Pong(ping.seq))
@@ -215,7 +232,9 @@ class BaseActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self._runtime = runtime
         self.child_id = child_id
         self.parent = runtime.parent
-        self._bound = {message: getattr(self, name) for message, name in handlers_of(type(self)).items()}
+        self._bound = {
+            message: getattr(self, name) for message, name in dispatch.handlers_of(type(self), REGISTRY).items()
+        }
 
     def receiveMessage(self, message: Any, sender: Any) -> None:
         """Thespian's entry point. Its own messages mean nothing to these actors."""
@@ -238,7 +257,7 @@ class BaseActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self.unknown_messages[tag] += 1
         count = self.unknown_messages[tag]
         if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th …
-            log.warning("%s does not handle %s (from %s, %d so far)", self.child_id, tag, sender.name, count)
+            log.warning("%s does not take %s from %s (%d so far)", self.child_id, tag, sender.name, count)
 
     def _child_ended(self, address: Address, by_status: ExitReason) -> None:
         reason = self._last_words.pop(address.name, by_status)
@@ -271,17 +290,6 @@ class BaseActor(Actor):  # type: ignore[misc]  # Thespian has no types
         except CodecError:  # a lone surrogate in an exception's text, say: the exit status has to do
             log.exception("%s cannot say why it ends", self.child_id)
         self._runtime.end(status)
-
-
-def handlers_of(cls: type[BaseActor]) -> dict[type, str]:
-    """The table of a class's handlers, made once.
-
-    Raises:
-        TypeError: a method `on_…` matches no message.
-    """
-    if "_handlers" not in cls.__dict__:
-        cls._handlers = dispatch.table(cls, REGISTRY)
-    return cls._handlers
 
 
 def _name(function: Callable[..., object]) -> str:

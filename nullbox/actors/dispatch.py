@@ -25,3 +25,17 @@ def table(cls: type, registry: Mapping[str, type]) -> dict[type, str]:
     if unknown:
         raise TypeError(f"{cls.__name__}.{unknown[0]} matches no registered message")
     return handlers
+
+
+_made: dict[type, dict[type, str]] = {}
+
+
+def handlers_of(cls: type, registry: Mapping[str, type]) -> dict[type, str]:
+    """The table of a class, made once.
+
+    Raises:
+        TypeError: see `table`.
+    """
+    if cls not in _made:
+        _made[cls] = table(cls, registry)
+    return _made[cls]

@@ -24,6 +24,7 @@ from nullbox.protocols.messages import ExitReason
 
 PR_SET_PDEATHSIG = 1
 """prctl(2)."""
+UNKNOWN = -1
 EXIT_CRASH = 70
 """Status of an actor that ends by an unhandled exception (EX_SOFTWARE of sysexits.h)."""
 EXIT_REASONED = 1
@@ -38,7 +39,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(slots=True)
 class Process:
-    """A forked child. `status` is that of waitpid(2), None while it runs."""
+    """A forked child. `status` is that of waitpid(2), `UNKNOWN` where another collected it, None while it runs."""
 
     pid: int
     pidfd: int
@@ -55,8 +56,8 @@ class Process:
         if self.status is None:
             try:
                 self.status = os.waitpid(self.pid, 0)[1]
-            except ChildProcessError:  # SIGCHLD is ignored in this process, so the kernel kept no status
-                self.status = 0
+            except ChildProcessError:  # somebody waits for any child, or SIGCHLD is ignored in this process
+                self.status = UNKNOWN
             self.close()
         return self.status
 
@@ -168,6 +169,8 @@ def is_gone(pid: int) -> bool:
 
 def reason_from_status(status: int) -> ExitReason:
     """What a wait status (waitpid(2)) says about the end of a process that left no word."""
+    if status == UNKNOWN:
+        return ExitReason("exit", "ended; its status was collected by another", None)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         try:

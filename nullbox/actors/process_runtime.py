@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Callable
 from typing import NoReturn
 
-from nullbox.actors import process
-from nullbox.actors.base import BaseActor, handlers_of
+from nullbox.actors import dispatch, process
+from nullbox.actors.base import BaseActor
 from nullbox.actors.children import Children
 from nullbox.actors.runtime import Timer
 from nullbox.actors.transport.poller import READABLE
 from nullbox.actors.transport.unix import UnixTransport
-from nullbox.protocols.messages import Address
+from nullbox.protocols.messages import REGISTRY, Address
 
 
 class ProcessRuntime:
@@ -51,7 +51,7 @@ class ProcessRuntime:
 
     def spawn(self, actor_class: type[BaseActor], child_id: str) -> Address:
         with contextlib.suppress(TypeError):  # made here, all children of the class share it; an error is the child's
-            handlers_of(actor_class)
+            dispatch.handlers_of(actor_class, REGISTRY)
         child = self._children.spawn(
             lambda transport: self._run_child(actor_class, child_id, transport),
             linked=not actor_class.survives_parent,

@@ -22,7 +22,7 @@ from nullbox.actors.base import BaseActor
 from nullbox.actors.transport import connection, packet
 from nullbox.actors.transport.outbox import Delivery
 from nullbox.protocols import codec
-from nullbox.protocols.messages import Address, Ping, Pong, Query, Reply
+from nullbox.protocols.messages import Address, Peers, Ping, Pong, Query, Reply, Start, Stop
 from nullbox.testing import Processes
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -55,6 +55,7 @@ class Witness(BaseActor):
                     "refused": transport.refused_connections,
                     "malformed": transport.malformed,
                     "connections": len(transport._connections),
+                    "identity": [self.child_id, self.incarnation, len(self.peers)],
                 },
             ),
         )
@@ -203,7 +204,7 @@ def test_a_process_that_took_an_actors_place_is_not_talked_to(system: Processes,
     assert report(system, relay)["senders"] == []
 
 
-def test_messages_of_thespian_are_taken_from_relations_only(system: Processes, directory: Path) -> None:
+def test_orders_are_taken_from_relations_only(system: Processes, directory: Path) -> None:
     """Any actor may send messages; orders to end, or to make actors, are for the launcher and the parent."""
     witness = system.start(Witness)
     rogue = system.start(Rogue)
@@ -211,6 +212,7 @@ def test_messages_of_thespian_are_taken_from_relations_only(system: Processes, d
     system.tell(rogue, Query(1, "attack", {"target": witness, "logger": Address(logger)}))
     assert isinstance(system.expect(Reply, sender=rogue), Reply)
     assert system.ask(witness, Ping(3)) == Pong(3)
+    assert report(system, witness)["identity"] == ["witness", 1, 0]
     assert system.ask(system.nursery, Ping(4)) == Pong(4)
     assert logger in pids(directory)
 
@@ -224,6 +226,8 @@ class Rogue(BaseActor):
         from thespian.system.messages.admin import PendingActor, SystemShutdown
         from thespian.system.transport import TransmitIntent
 
+        for order in (Stop("at once"), Peers({"egress": self.address}), Start("other", 7, {}, {})):
+            self.tell(query.params["target"], order)
         transport = self._myRef.transport
         admin = ActorAddress(Address("admin"))
         for target, message in [
