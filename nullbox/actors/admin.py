@@ -48,6 +48,17 @@ class Admin(Replicator, ThespianAdmin):  # type: ignore[misc]
         logs.forward(transport, lambda: self.asLogger.addressDetails)
         transport.receiver = self._take
 
+    def handleIncoming(self, envelope: Any) -> object:
+        """Thespian's entry point. Stock, an exception ends the administrator quietly, with status 0."""
+        try:
+            return super().handleIncoming(envelope)
+        except Exception:
+            log.exception("the administrator crashed while handling %s", type(envelope.message).__name__)
+            self.transport.drain(1.0)
+            self.wait_for_logger(0.2)
+            self.transport.close()
+            process.end(process.EXIT_CRASH)
+
     # --- the logger ------------------------------------------------------------------------------------
 
     def start_logger(self) -> None:

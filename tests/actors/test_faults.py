@@ -58,6 +58,8 @@ REASONS = {
     "stopped": ExitReason("signal", "killed by SIGKILL", 9),
 }
 """Fault → what the parent gets to know. What hangs is killed by the parent when it answers no heartbeat."""
+ADMIN_REASONS = {"exception": ExitReason("exit", "ended with status 70, without a word", 70)}
+"""The administrator has nobody to report to; what went wrong is in the log."""
 ENDS = ("SIGKILL", "SIGSEGV", "_exit", "exception")
 HANGS = ("hang", "stopped")
 
@@ -230,7 +232,7 @@ def test_of_the_administrator(no_orphans: None, monkeypatch: pytest.MonkeyPatch,
             assert system.wait(0.1) is None
             system.shutdown(0.2)
         else:
-            assert system.wait(BOUND) is not None
+            assert system.wait(BOUND) == ADMIN_REASONS.get(fault, REASONS[fault])
         assert all(wait_gone(pid, BOUND) for pid in tree.all)
         system.shutdown(0.5)
         assert [path.name for path in Path(name).iterdir()] == [".lock"]
