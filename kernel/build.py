@@ -218,6 +218,7 @@ def run_logged(argv: Sequence[str], environment: Mapping[str, str], log: Path, p
             process.stdout.close()
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGCONT)  # a process that somebody paused ends no sooner
                 process.wait()
     if code:
         progress.finish()

@@ -140,6 +140,25 @@ def test_an_interrupted_step_takes_its_children_along(tmp_path: Path) -> None:
         os.close(child)
 
 
+def test_a_step_that_somebody_paused_can_be_ended(tmp_path: Path) -> None:
+    script = "import os, signal; print('pausing', os.getpid(), flush=True); os.killpg(0, signal.SIGSTOP)"
+
+    class Interrupting(Progress):
+        interval = 0.01  # type: ignore[assignment]
+
+        def feed(self, line: str, now: float) -> None:
+            self.step = line
+
+        def tick(self, now: float) -> None:
+            name, _, process = self.step.partition(" ")
+            if name == "pausing" and ") T " in Path(f"/proc/{process}/stat").read_text():
+                raise KeyboardInterrupt
+
+    progress = Interrupting(io.StringIO(), 1, 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        builder.run_logged([sys.executable, "-c", script], dict(os.environ), tmp_path / "log", progress)
+
+
 def test_a_missing_compiler_names_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(toolchain.ToolchainError, match="libelf-dev"):
