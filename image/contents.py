@@ -331,6 +331,7 @@ HOST_LINKS = MappingProxyType(
 GUEST_LINKS = MappingProxyType(
     {
         **HOST_LINKS,
+        "usr/bin/python3": PYTHON,
         "usr/lib/ssl/cert.pem": "/etc/ssl/certs/ca-certificates.crt",
         f"{STDLIB_PATH}/nullbox_agent.py": "../nullbox/nullbox_agent.py",
     }

@@ -54,6 +54,11 @@ def test_the_watchdog_resets_the_machine() -> None:
     assert value(argv(replace(MACHINE, watchdog=True)), "-action") == "watchdog=reset"
 
 
+def test_emulated_processors_share_one_reliable_clock_and_real_ones_have_their_own() -> None:
+    assert "tsc=reliable" in value(argv(MACHINE), "-append").split()
+    assert "tsc=reliable" not in value(argv(replace(MACHINE, kvm=True)), "-append").split()
+
+
 def test_more_kernel_arguments_come_last() -> None:
     assert value(argv(replace(MACHINE, append=("a=1", "b"))), "-append").endswith(" a=1 b")
 
