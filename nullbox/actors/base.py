@@ -275,21 +275,23 @@ class BaseActor(Actor):  # type: ignore[misc]  # Thespian has no types
     def _crash(self, doing: str, error: BaseException) -> NoReturn:
         now = time.monotonic()
         recent = [f"{(now - at) * 1000:.0f} ms before: {tag} from {who}" for at, tag, who in self._recent]
-        text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]
+        text = _encodable("".join(traceback.format_exception(error)))[-MAX_TRACEBACK:]
         log.error("%s crashed while handling %s:\n%s", self.child_id, doing, text)
-        summary = f"{type(error).__name__}: {error}"[:1024]
-        self._leave(
-            CrashReport(self.child_id, self.incarnation, doing, summary, text, recent),
-            EXIT_CRASH,
-        )
+        summary = _encodable(f"{type(error).__name__}: {error}")[:1024]
+        self._leave(CrashReport(self.child_id, self.incarnation, doing, summary, text, recent), EXIT_CRASH)
 
     def _leave(self, last_words: Exiting | CrashReport, status: int) -> NoReturn:
         try:
             self._runtime.tell(self.parent, last_words)
             self._runtime.flush(FLUSH_SECONDS)
-        except CodecError:  # a lone surrogate in an exception's text, say: the exit status has to do
+        except CodecError:  # a subclass put something strange into its reason: the exit status has to do
             log.exception("%s cannot say why it ends", self.child_id)
         self._runtime.end(status)
+
+
+def _encodable(text: str) -> str:
+    """The text of an exception may hold what UTF-8 cannot, from a file's name say."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _name(function: Callable[..., object]) -> str:

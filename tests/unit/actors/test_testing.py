@@ -41,6 +41,9 @@ class Echo(BaseActor):
     def do_raise(self, query: Query, sender: Address) -> None:
         raise RuntimeError("boom")
 
+    def do_odd(self, query: Query, sender: Address) -> None:
+        raise RuntimeError("a lone surrogate: \ud800")
+
     def do_finish(self, query: Query, sender: Address) -> None:
         self.exit(ExitReason("normal", "done"))
 
@@ -121,6 +124,12 @@ def test_an_exception_ends_the_actor_and_is_reported_with_what_it_was_doing(harn
     assert "do_raise" in report.traceback
     assert [line.split(": ")[1].split(" from ")[0] for line in report.last_messages] == ["Start", "Ping", "Query"]
     assert harness.ended(echo) == ExitReason("crash", "RuntimeError: boom")
+
+
+def test_a_crash_is_reported_whatever_its_text_is(harness: Harness) -> None:
+    echo = harness.start(Echo)
+    harness.tell(echo, Query(2, "odd"))
+    assert harness.ended(echo) == ExitReason("crash", r"RuntimeError: a lone surrogate: \ud800")
 
 
 def test_an_exception_at_the_start_is_a_crash(harness: Harness) -> None:
