@@ -30,7 +30,7 @@ from nullbox.chaos.world import AGENTS, REST, SERVICES, World
 RECOVERY = 3.0
 """Seconds from a fault to a healthy tree that are promised, backoff (here at most 0.2 s) aside. What does not end but
 hangs is noticed only by its silence: for such faults the configured timeout comes on top."""
-SILENCE = 2.0
+SILENCE = 3.0
 GIVE_UP = 30.0
 """Seconds after which a system counts as lost. Between the two it is late: reported, and for the caller to judge."""
 PROVOKE = 2.0

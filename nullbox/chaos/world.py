@@ -32,7 +32,7 @@ SERVICES = ("egress", "ctxgraph", "gateway")
 CONFIG = """
 [supervision]
 max_restarts = 1000
-heartbeat = { interval = "250ms", timeout = "2s" }
+heartbeat = { interval = "250ms", timeout = "3s" }
 """
 SERVICE = """
 [service.NAME]
@@ -86,7 +86,7 @@ class World:
             raise
 
     def _write_files(self) -> None:
-        config = {"cgroup": self.cgroup, "beat": 0.25, "heartbeat_timeout": 1.5, "start_timeout": 10.0}
+        config = {"cgroup": self.cgroup, "beat": 0.25, "heartbeat_timeout": 3.0, "start_timeout": 10.0}
         (self.folder / "config.json").write_text(json.dumps(config))
         (self.layout.system / "config").mkdir(parents=True)
         text = CONFIG + "".join(SERVICE.replace("NAME", name) for name in SERVICES)
