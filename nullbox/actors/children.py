@@ -55,6 +55,7 @@ class Children:
     ) -> Child:
         """Run `main(its own transport)` in a new process. Its mailbox can be told things at once."""
         parent = self._transport
+        number = naming.serial()
 
         def child_main() -> None:
             place = parent.place
@@ -63,7 +64,7 @@ class Children:
                 sibling.process.close()
             keep = [place.lock] if linked else []
             process.neutralise_descriptors(keep)
-            own = name or naming.first_name(kind, os.getpid())
+            own = name or naming.name(kind, os.getpid(), number)
             admin_pid = os.getpid() if own == naming.ADMIN else parent.admin_pid
             main(
                 UnixTransport(
@@ -72,7 +73,7 @@ class Children:
             )
 
         made = process.fork(child_main, linked=linked)
-        child = Child(Address(name or naming.first_name(kind, made.pid)), made, instance)
+        child = Child(Address(name or naming.name(kind, made.pid, number)), made, instance)
         if name == naming.ADMIN:
             parent.admin_pid = made.pid
         self._by_name[child.address.name] = child

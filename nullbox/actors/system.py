@@ -190,7 +190,7 @@ def start_system(directory: Path) -> System:
     lock = sockets.lock(directory)
     try:
         sockets.remove_stale(directory)
-        name = naming.further_name(naming.EXTERNAL, os.getpid())
+        name = naming.name(naming.EXTERNAL, os.getpid(), naming.serial())
         return System(UnixSystemBase(Place(directory, name, None, 0, lock)), lock)
     except BaseException:
         os.close(lock)

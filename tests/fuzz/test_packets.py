@@ -190,5 +190,5 @@ def greeted(path: Path) -> socket.socket:
             break
         except BlockingIOError:
             assert time.monotonic() < until
-    sock.send(packet.hello(naming.further_name(naming.EXTERNAL, os.getpid())))
+    sock.send(packet.hello(naming.name(naming.EXTERNAL, os.getpid(), naming.serial())))
     return sock

@@ -32,6 +32,8 @@ MAX_STRANGERS = 64
 """Connections that may be open without having said their name; beyond it the oldest is closed."""
 MAX_FRAGMENTS = 2 * packet.MAX_MESSAGE
 """Bytes of unfinished messages held for all peers together; beyond it the peer that sends more is cut off."""
+TRANSIENT = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors that say nothing about the peer, and pass."""
 RETRY_SECONDS = 0.01
 """How soon to try again a peer whose backlog is full, and accepting when descriptors have run out."""
 
@@ -85,11 +87,11 @@ class Mailbox:
         peer = Peer(target, ActorAddress(target))
         try:
             sock = connection.connect(self.place.directory / target.name)
-        except BlockingIOError:
-            self._peers[target.name] = peer
-            self._retry(peer)
-            return peer
         except OSError as error:
+            if error.errno in TRANSIENT:
+                self._peers[target.name] = peer
+                self._retry(peer)
+                return peer
             if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
                 log.warning("cannot connect to %s: %s", target.name, error)
             return None
@@ -114,7 +116,8 @@ class Mailbox:
         return True
 
     def _retry(self, peer: Peer) -> None:
-        """The peer's backlog is full (it is stopped, or very busy): try again until it is not, or is gone."""
+        """The peer's backlog is full (it is stopped, or very busy), or descriptors or memory have run out: try again
+        until it works, or the peer is gone."""
         if not peer.retrying:
             peer.retrying = True
             self.poller.after(RETRY_SECONDS, lambda: self._reconnect(peer))
@@ -125,11 +128,11 @@ class Mailbox:
             return
         try:
             sock = connection.connect(self.place.directory / peer.address.name)
-        except BlockingIOError:
-            self._retry(peer)
-            return
-        except OSError:
-            self._forget(peer)
+        except OSError as error:
+            if error.errno in TRANSIENT:
+                self._retry(peer)
+            else:
+                self._forget(peer)
             return
         if self._adopt(sock, peer):
             self._flush(peer)

@@ -6,41 +6,44 @@ connection (SO_PEERCRED, unix(7)), so a process cannot claim another one's name,
 
 from __future__ import annotations
 
-import itertools
 import re
+import time
 
 ADMIN = "admin"
 ACTOR = "actor"
 EXTERNAL = "ext"
 LOGGER = "logger"
 
-_NAME = re.compile(r"(actor|ext|logger)\.([1-9][0-9]{0,9})\.([1-9][0-9]{0,9})")
-_counter = itertools.count(2)
+_NAME = re.compile(r"(actor|ext|logger)\.([1-9][0-9]{0,9})\.([1-9][0-9]{0,15})")
+_last = 0
 
 
-def first_name(kind: str, pid: int) -> str:
-    """The name of the first mailbox of a process: its parent can tell it as soon as it knows the pid."""
-    return f"{kind}.{pid}.1"
+def serial() -> int:
+    """A number that no two mailboxes of one boot share: the kernel gives a pid anew some day, and what was meant for a
+    dead actor must not reach another. Microseconds of CLOCK_MONOTONIC, never twice the same in a process."""
+    global _last
+    _last = max(_last + 1, time.monotonic_ns() // 1000)
+    return _last
 
 
-def further_name(kind: str, pid: int) -> str:
-    """Another mailbox of the same process."""
-    return f"{kind}.{pid}.{next(_counter)}"
+def name(kind: str, pid: int, number: int) -> str:
+    """The name of a mailbox. A parent draws the number before it forks, and so knows its child's name with its pid."""
+    return f"{kind}.{pid}.{number}"
 
 
-def owner_pid(name: str, admin_pid: int) -> int | None:
-    """The pid of the only process that may use `name`, or None where `name` is no mailbox's name."""
-    if name == ADMIN:
+def owner_pid(mailbox: str, admin_pid: int) -> int | None:
+    """The pid of the only process that may use `mailbox`, or None where that is no mailbox's name."""
+    if mailbox == ADMIN:
         return admin_pid or None
-    match = _NAME.fullmatch(name)
+    match = _NAME.fullmatch(mailbox)
     return int(match[2]) if match else None
 
 
-def is_acceptable(name: str, pid: int, uid: int, *, admin_pid: int, own_uid: int) -> str | None:
-    """Decide whether a peer with these kernel-reported credentials may be `name`; None is yes, else the reason."""
+def is_acceptable(mailbox: str, pid: int, uid: int, *, admin_pid: int, own_uid: int) -> str | None:
+    """Decide whether a peer with these kernel-reported credentials may be `mailbox`; None is yes, else the reason."""
     if uid != own_uid:
         return f"uid {uid} is not {own_uid}"
-    owner = owner_pid(name, admin_pid)
+    owner = owner_pid(mailbox, admin_pid)
     if owner is None:
         return "not the name of a mailbox"
     if owner != pid:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from nullbox.actors.transport import packet, poller
-from nullbox.actors.transport.mailbox import Mailbox
+from nullbox.actors.transport.mailbox import TRANSIENT, Mailbox
 from nullbox.actors.transport.outbox import Delivery
 from nullbox.actors.transport.peer import Peer, Place
 from nullbox.protocols.messages import Address
@@ -51,11 +51,10 @@ class Sender(Mailbox):
                 try:
                     conn.sock.send(bytes((kind,)) + body)
                     return Delivery.ACCEPTED
-                except BlockingIOError:
-                    pass
-                except OSError:
-                    self._broken(conn)
-                    continue
+                except OSError as error:
+                    if error.errno not in TRANSIENT:
+                        self._broken(conn)
+                        continue
             if not peer.outbox.offer(label, packet.split(kind, body)):
                 return Delivery.REFUSED
             if not peer.blocked:
@@ -72,11 +71,11 @@ class Sender(Mailbox):
             while (head := outbox.head()) is not None:
                 conn.sock.send(head)
                 outbox.sent()
-        except BlockingIOError:
+        except OSError as error:
+            if error.errno not in TRANSIENT:
+                self._broken(conn)
+                return
             blocked = True
-        except OSError:
-            self._broken(conn)
-            return
         if blocked is not peer.blocked:
             peer.blocked = blocked
             self.poller.modify(conn.fd, poller.READABLE | (poller.WRITABLE if blocked else 0))

@@ -12,8 +12,8 @@ def verdict(name: str, pid: int, uid: int = 0) -> str | None:
 
 
 def test_a_process_may_use_its_own_names() -> None:
-    assert verdict(naming.first_name(naming.ACTOR, 12), 12) is None
-    assert verdict(naming.further_name(naming.EXTERNAL, 12), 12) is None
+    assert verdict(naming.name(naming.ACTOR, 12, 1), 12) is None
+    assert verdict(naming.name(naming.EXTERNAL, 12, naming.serial()), 12) is None
     assert verdict("admin", 77) is None
 
 
@@ -38,5 +38,7 @@ def test_nobody_is_the_administrator_before_there_is_one() -> None:
     assert naming.owner_pid("admin", 0) is None
 
 
-def test_further_names_differ() -> None:
-    assert naming.further_name("ext", 5) != naming.further_name("ext", 5)
+def test_a_pid_that_is_given_anew_does_not_make_the_same_name() -> None:
+    serials = [naming.serial() for _ in range(1000)]
+    assert sorted(set(serials)) == serials
+    assert all(verdict(naming.name(naming.ACTOR, 12, serial), 12) is None for serial in serials)
