@@ -92,7 +92,7 @@ class Feed:
                 continue
             name = node["id"].removeprefix(AGENT)
             stats = None
-            if node["pid"] is not None:
+            if node["state"] in ("running", "paused"):
                 with contextlib.suppress(NullBoxError):
                     stats = self._nulld.agent_stats(name)["stats"]
             model = with_sample(model, name, time.monotonic(), stats)

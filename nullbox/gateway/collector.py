@@ -14,9 +14,11 @@ from nullbox.gateway.journal import Journal
 from nullbox.protocols.errors import NullBoxError
 from nullbox.protocols.messages import Query
 
-PERIOD = 0.5
-"""Seconds between two looks."""
-DENIALS_PERIOD = 2.0
+PERIOD = 2.0
+"""Seconds between two looks while nobody follows the events. An idle machine should be idle: under software
+emulation each question costs two orders of magnitude more than here."""
+PERIOD_WATCHED = 0.5
+DENIALS_PERIOD = 5.0
 PATIENCE = 10.0
 BATCH = 500
 OWN = frozenset({"seq", "ts", "kind", "child"})
@@ -26,15 +28,21 @@ log = logging.getLogger(__name__)
 Identify = Callable[[], Awaitable[str]]
 
 
-async def collect(backend: Backend, journal: Journal, identify: Identify, period: float = PERIOD) -> None:
-    """Run for ever. `identify` names the root's incarnation: a new one counts its events from 1 again."""
+async def collect(backend: Backend, journal: Journal, identify: Identify) -> None:
+    """Run for ever. `identify` names the root's incarnation: a new one counts its events from 1 again.
+
+    It is asked once, and again when the numbers went back: a gateway does not outlive its root.
+    """
+    source = ""
     while True:
         try:
             async with asyncio.timeout(PATIENCE):
-                await collect_once(backend, journal, await identify())
+                source = source or await identify()
+                if not await collect_once(backend, journal, source):
+                    source = ""
         except (TimeoutError, NullBoxError) as error:
             log.debug("no events from the root now: %s", error)
-        await asyncio.sleep(period)
+        await asyncio.sleep(PERIOD_WATCHED if journal.watched else PERIOD)
 
 
 async def collect_denials(backend: Backend, journal: Journal, period: float = DENIALS_PERIOD) -> None:
@@ -66,20 +74,22 @@ def record_boot(journal: Journal) -> None:
         journal.add("boot", boot_id=boot, **machine.versions())
 
 
-async def collect_once(backend: Backend, journal: Journal, source: str) -> None:
-    """Fetch what the source has and the journal has not."""
+async def collect_once(backend: Backend, journal: Journal, source: str) -> bool:
+    """Fetch what the source has and the journal has not. False: these are not the numbers of that source."""
     known, seen = journal.origin
     if known != source:
         seen = 0
     while True:
         answer = await backend.ask(ROOT, Query(0, "events", {"since": seen, "limit": BATCH}))
+        if answer["last_seq"] < seen:
+            return False
         if answer["lost"] and seen:
             journal.add("lost", count=answer["lost"], why="events that came faster than they were collected")
         for event in answer["events"]:
             seen = event["seq"]
             _record(journal, event, (source, seen))
         if len(answer["events"]) < BATCH:
-            return
+            return True
 
 
 def _record(journal: Journal, event: dict[str, Any], origin: tuple[str, int]) -> None:

@@ -109,12 +109,14 @@ async def show(core: Core, console: Console, period: float = LOOK_EVERY) -> None
     version = str(machine.versions()["version"])
     while True:
         events = core.journal.since(seen)["events"]
-        seen = core.journal.last_seq
         console.write([event_line(event) for event in events if worth_showing(event)])
-        with contextlib.suppress(NullBoxError):
-            tree, _ = await core.tree_soon()
-            now = summary(tree, version, addresses())
-            if now != said:
-                console.write(now)
-                said = now
+        if events or not said:
+            # Without an event nothing has changed, and nobody needs to be asked.
+            seen = core.journal.last_seq
+            with contextlib.suppress(NullBoxError):
+                tree, _ = await core.tree_soon()
+                now = summary(tree, version, addresses())
+                if now != said:
+                    console.write(now)
+                    said = now
         await asyncio.sleep(period)

@@ -39,6 +39,7 @@ class Journal:
         self._lines = 0
         self._descriptor = -1
         self._more: asyncio.Event | None = None
+        self._waiting = 0
         self.last_seq = 0
         self.origin: tuple[str, int] = ("", 0)
         if path is not None:
@@ -57,12 +58,21 @@ class Journal:
         lost = max(0, min(oldest, self.last_seq + 1) - seq - 1)
         return {"events": list(islice(self._events, skip, skip + limit)), "last_seq": self.last_seq, "lost": lost}
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody waits for the next event."""
+        return self._waiting > 0
+
     async def wait(self, seq: int) -> None:
         """Return once there is an event after number `seq`."""
-        while self.last_seq <= seq:
-            if self._more is None:
-                self._more = asyncio.Event()
-            await self._more.wait()
+        self._waiting += 1
+        try:
+            while self.last_seq <= seq:
+                if self._more is None:
+                    self._more = asyncio.Event()
+                await self._more.wait()
+        finally:
+            self._waiting -= 1
 
     # --- writing --------------------------------------------------------------------------------------------
 

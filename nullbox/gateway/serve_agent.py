@@ -14,7 +14,9 @@ from nullbox.rpc.call import Call
 
 INSPECT_PATIENCE = 5.0
 """Seconds for a cage to say what only it knows; the agent is shown without that after it."""
-WAIT_STEP = 0.1
+ANSWERING = frozenset({"running", "paused"})
+"""States in which a cage can be asked: before, its peers do not know it; after, it has nothing to say."""
+WAIT_STEP = 0.25
 
 
 async def list_all(core: Core, call: Call, given: Arguments) -> Any:
@@ -24,7 +26,7 @@ async def list_all(core: Core, call: Call, given: Arguments) -> Any:
 async def inspect(core: Core, call: Call, given: Arguments) -> Any:
     node = await core.agent(given["name"])
     shown = {**views.summary(node), "detail": node.get("detail") or {}, "vm": None}
-    if node["pid"] is None:
+    if node["state"] not in ANSWERING:
         return shown
     try:
         async with asyncio.timeout(INSPECT_PATIENCE):
@@ -38,7 +40,9 @@ async def inspect(core: Core, call: Call, given: Arguments) -> Any:
 
 async def stats(core: Core, call: Call, given: Arguments) -> Any:
     node = await core.agent(given["name"])
-    found = None if node["pid"] is None else await core.backend.ask(node["id"], CageCommand(0, "stats"))
+    found = None
+    if node["state"] in ANSWERING:
+        found = await core.backend.ask(node["id"], CageCommand(0, "stats"))
     return {"name": given["name"], "state": node["state"], "stats": found}
 
 

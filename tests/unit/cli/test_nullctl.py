@@ -41,24 +41,26 @@ def shared() -> Iterator[System]:
         )
         system.backend.record("started", "cage:pulse", incarnation=1)
         system.backend.record("exit", "cage:reader", reason="failed", code=3, traceback="long\nlong")
-        system.backend.denials.append(
-            {
-                "agent": "pulse",
-                "kind": "unlisted name",
-                "name": "evil.example",
-                "address": "",
-                "protocol": "",
-                "port": 0,
-                "reason": "no line allows it",
-                "count": 3,
-                "first": 1000.0,
-                "last": 1002.0,
-                "seq": 3,
-            }
-        )
         with Nulld(system.socket) as nulld:
             collected = nulld.events_follow()
             while next(collected)["kind"] != "exit":
+                pass
+            system.backend.denials.append(
+                {
+                    "agent": "pulse",
+                    "kind": "unlisted name",
+                    "name": "evil.example",
+                    "address": "",
+                    "protocol": "",
+                    "port": 0,
+                    "reason": "no line allows it",
+                    "count": 3,
+                    "first": 1000.0,
+                    "last": 1002.0,
+                    "seq": 3,
+                }
+            )
+            while next(collected)["kind"] != "denied":
                 pass
         yield system
 
