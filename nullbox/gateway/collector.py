@@ -28,21 +28,34 @@ log = logging.getLogger(__name__)
 Identify = Callable[[], Awaitable[str]]
 
 
-async def collect(backend: Backend, journal: Journal, identify: Identify) -> None:
-    """Run for ever. `identify` names the root's incarnation: a new one counts its events from 1 again.
+class Collector:
+    """Fetches events from the root supervisor. `identify` names its incarnation: a new one counts from 1 again.
 
     It is asked once, and again when the numbers went back: a gateway does not outlive its root.
     """
-    source = ""
-    while True:
+
+    def __init__(self, backend: Backend, journal: Journal, identify: Identify) -> None:
+        self._backend = backend
+        self._journal = journal
+        self._identify = identify
+        self._source = ""
+        self._lock = asyncio.Lock()
+
+    async def run(self) -> None:
+        """For ever, now and then; more often while somebody waits for events."""
+        while True:
+            await self.refresh(PATIENCE)
+            await asyncio.sleep(PERIOD_WATCHED if self._journal.watched else PERIOD)
+
+    async def refresh(self, seconds: float) -> None:
+        """Fetch what is new, within that time; a root that does not answer is asked again later."""
         try:
-            async with asyncio.timeout(PATIENCE):
-                source = source or await identify()
-                if not await collect_once(backend, journal, source):
-                    source = ""
+            async with asyncio.timeout(seconds), self._lock:
+                self._source = self._source or await self._identify()
+                if not await collect_once(self._backend, self._journal, self._source):
+                    self._source = ""
         except (TimeoutError, NullBoxError) as error:
             log.debug("no events from the root now: %s", error)
-        await asyncio.sleep(PERIOD_WATCHED if journal.watched else PERIOD)
 
 
 async def collect_denials(backend: Backend, journal: Journal, period: float = DENIALS_PERIOD) -> None:

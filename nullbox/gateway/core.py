@@ -9,6 +9,7 @@ from typing import Any
 
 from nullbox.gateway import machine, views
 from nullbox.gateway.backend import ROOT, Backend
+from nullbox.gateway.collector import Collector
 from nullbox.gateway.journal import Journal
 from nullbox.gateway.rollout import Rollout
 from nullbox.protocols.errors import NullBoxError
@@ -38,6 +39,7 @@ class Core:
         self.journal = journal
         self.clock = clock
         self.rollout = Rollout(backend, layout)
+        self.collector = Collector(backend, journal, self.root_identity)
         self.ctx = AsyncClient(layout.ctx_host_socket, timeout=None)
         self.machine = {
             **machine.versions(),

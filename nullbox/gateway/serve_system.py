@@ -11,6 +11,8 @@ from nullbox.gateway.core import Arguments, Core
 from nullbox.protocols.messages import PowerCommand
 from nullbox.rpc.call import Call
 
+REFRESH_PATIENCE = 1.0
+"""Seconds for the newest events to be fetched before the journal answers with what it has."""
 MOST_EVENTS = 200
 """Events of one answer: tracebacks and all, they fit one message."""
 
@@ -37,6 +39,7 @@ async def tree(core: Core, call: Call, given: Arguments) -> Any:
 async def events(core: Core, call: Call, given: Arguments) -> Any:
     if given["follow"]:
         return call.stream(_follow(core, given["since"]))
+    await core.collector.refresh(REFRESH_PATIENCE)
     return core.journal.since(given["since"], min(given["limit"], MOST_EVENTS))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nullbox.gateway.backend import Backend
-from nullbox.gateway.collector import collect, collect_denials, record_boot
+from nullbox.gateway.collector import collect_denials, record_boot
 from nullbox.gateway.console import PATH as CONSOLE
 from nullbox.gateway.console import Console, show
 from nullbox.gateway.core import Core
@@ -132,7 +132,7 @@ class GatewayService:
             if await self._serve_port(server):
                 collecting.append(asyncio.create_task(show(core, console)))
             record_boot(journal)
-            collecting.append(asyncio.create_task(collect(self._backend, journal, core.root_identity)))
+            collecting.append(asyncio.create_task(core.collector.run()))
             collecting.append(asyncio.create_task(collect_denials(self._backend, journal)))
             self._beat = time.monotonic()
             self._listening.set()

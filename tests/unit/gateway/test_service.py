@@ -169,9 +169,11 @@ def test_events_and_their_stream(client: Client, backend: MemoryBackend) -> None
         assert [events.next(5)["kind"] for _ in range(3)] == ["boot", "started", "exit"]
         backend.record("restart", "cage:pulse")
         assert events.next(5)["kind"] == "restart"
+    backend.record("exit", "cage:reader")
+    assert client.call("events")["events"][-1]["child"] == "cage:reader"  # what happened just now, too
     answer = client.call("events", {"since": 2, "limit": 1})
     assert [event["kind"] for event in answer["events"]] == ["exit"]
-    assert answer["last_seq"] == 4
+    assert answer["last_seq"] == 5
 
 
 def test_events_outlive_the_gateway(layout: Layout, backend: MemoryBackend) -> None:
