@@ -72,8 +72,11 @@ CORPUS: tuple[bytes, ...] = (
     b'{"jsonrpc":"2.0","method":"version","id":"' + b"x" * 500_000 + b'"}',
 )
 
+PARAMS = {"agent.wait": {"name": "pulse", "timeout": 0.05}}
+"""Parameters of good requests that need others than the agent's name: a wait must not hold up the whole attack."""
+
 GOOD = tuple(
-    json.dumps({"jsonrpc": "2.0", "method": name, "params": {"name": "pulse"}, "id": number}).encode()
+    json.dumps({"jsonrpc": "2.0", "method": name, "params": PARAMS.get(name, {"name": "pulse"}), "id": number}).encode()
     for number, name in enumerate(METHODS)
     if not name.startswith("power.")
 )

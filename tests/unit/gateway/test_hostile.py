@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 import socket
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -65,13 +66,13 @@ def drain(sock: socket.socket, answers: list[int]) -> None:
             answers.append(data.count(b"\n"))
 
 
-def watch(system: System, stop: threading.Event, slowest: list[float]) -> None:
+def watch(system: System, stop: threading.Event, waits: list[float]) -> None:
     """An honest client beside it all."""
     with Nulld(system.socket) as nulld:
         while not stop.is_set():
             before = time.monotonic()
             assert nulld.status()["healthy"] in (True, False)
-            slowest[0] = max(slowest[0], time.monotonic() - before)
+            waits.append(time.monotonic() - before)
             stop.wait(0.02)
 
 
@@ -92,8 +93,8 @@ def test_hostile_lines_cost_nobody_else_anything() -> None:
         choose = random.Random(seed)
         attack(system, lines(seed, 500), choose)
         before = resident()
-        stop, slowest, errors = threading.Event(), [0.0], list[BaseException]()
-        honest = threading.Thread(target=guarded(errors, lambda: watch(system, stop, slowest)))
+        stop, waits, errors = threading.Event(), list[float](), list[BaseException]()
+        honest = threading.Thread(target=guarded(errors, lambda: watch(system, stop, waits)))
         honest.start()
         try:
             sent, answered = attack(system, lines(seed + 1, COUNT), choose)
@@ -104,9 +105,10 @@ def test_hostile_lines_cost_nobody_else_anything() -> None:
         assert sent == COUNT
         # Connections that ended abruptly got no answers, and mutations made some lines notifications.
         assert answered > COUNT / 2
-        assert slowest[0] < 5.0
+        assert statistics.median(waits) < 0.5
+        assert max(waits) < 20.0  # a busy machine has its moments
         growth = resident() - before
-        print(f"grew by {growth} bytes; slowest honest answer {slowest[0]:.3f} s")
+        print(f"grew by {growth} bytes; slowest of {len(waits)} honest answers {max(waits):.3f} s")
         assert growth < GROWTH
         with Nulld(system.socket) as nulld:
             assert len(nulld.agent_list()) == 2
