@@ -87,8 +87,11 @@ class Children:
             child.process.send_signal(number)
 
     def _ended(self, child: Child) -> None:
-        self._transport.poller.unregister(child.process.pidfd)
         status = child.process.reap()
+        if status is None:  # the event was of another descriptor, which had this number a moment ago
+            return
+        self._transport.poller.unregister(child.process.pidfd)
+        child.process.close()
         name = child.address.name
         self._transport.absorb(name)
         self._transport.bury(name)

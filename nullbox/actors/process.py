@@ -51,14 +51,15 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, number)
 
-    def reap(self) -> int:
-        """Collect the status of a child whose pidfd is readable, and close the pidfd."""
+    def reap(self) -> int | None:
+        """Collect the status of a child that has ended; None while it runs. Never waits. `close` is the caller's."""
         if self.status is None:
             try:
-                self.status = os.waitpid(self.pid, 0)[1]
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
             except ChildProcessError:  # somebody waits for any child, or SIGCHLD is ignored in this process
-                self.status = UNKNOWN
-            self.close()
+                pid, status = self.pid, UNKNOWN
+            if pid:
+                self.status = status
         return self.status
 
     def close(self) -> None:

@@ -32,7 +32,17 @@ def ended(child: process.Process) -> int:
     poll = select.poll()
     poll.register(child.pidfd, select.POLLIN)
     assert poll.poll(5000), "it did not end"
-    return child.reap()
+    status = child.reap()
+    child.close()
+    assert status is not None
+    return status
+
+
+def test_a_child_that_runs_is_not_waited_for() -> None:
+    child = process.fork(signal.pause)
+    assert child.reap() is None
+    child.send_signal(signal.SIGKILL)
+    assert os.WTERMSIG(ended(child)) == signal.SIGKILL
 
 
 def test_a_child_runs_and_is_collected() -> None:
