@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 MAX_CALLS = 65_536
 """Most calls from other threads that wait at once."""
-LOOKS = 150
-"""Where something came just now, look so often for more before going to sleep: about 100 µs. Two actors in
+LOOKS = 250
+"""Where something came just now, look so often for more before going to sleep: about 150 µs. Two actors in
 conversation then save being put to sleep and woken, which takes longer than their work. The kernel does the same for
 network sockets (net.core.busy_poll)."""
 RETRY_LOOKS = 64
