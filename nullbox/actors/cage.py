@@ -253,11 +253,14 @@ class CageActor(BaseActor):
         return []
 
     def _exit(self) -> list[Event]:
+        with contextlib.suppress(BadGuest):
+            self._vm.control.step()  # a hello may have come since the last look
         reason = endings.reason(
             self._vm.exit_record(),
             asked=self._asked_to_stop,
             failure=self._vm.failure(),
             late=self._late,
+            heard=self._vm.control.hello is not None,
         )
         self._vm.note(reason.detail)
         self._leave_nothing()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from nullbox.actors.base import BaseActor
 from nullbox.actors.questions import answer, refuse
-from nullbox.egress.nft import KernelFirewall
+from nullbox.egress import queries
+from nullbox.egress.build import EgressConfig, build
 from nullbox.egress.policy import parse_policy
-from nullbox.egress.ruleset import Base
-from nullbox.egress.service import EgressService
-from nullbox.egress.tap import KernelTaps
-from nullbox.protocols.errors import ErrorCode, NullBoxError
+from nullbox.protocols.errors import NullBoxError
 from nullbox.protocols.layout import Layout
 from nullbox.protocols.messages import Address, CloseLink, LinkReady, OpenLink, Query, Start
 
@@ -19,7 +17,7 @@ class EgressActor(BaseActor):
 
     def started(self, start: Start) -> None:
         layout = Layout.from_plain(start.config["layout"])
-        self._service = EgressService(Base(uplinks=(), special=()), KernelFirewall(), KernelTaps())
+        self._service = build(EgressConfig.read(start.config.get("egress", {})))
         self._service.prepare()
         # A link whose cage left no trace has no VM behind it: it belongs to nobody.
         removed = self._service.reconcile(layout.caged_agents())
@@ -51,9 +49,4 @@ class EgressActor(BaseActor):
         self._service.close_link(message.agent)
 
     def on_query(self, message: Query, sender: Address) -> None:
-        answer(self, sender, message.request_id, lambda: self._query(message))
-
-    def _query(self, message: Query) -> object:
-        if message.verb == "rules":
-            return self._service.rules(message.params.get("agent"))
-        raise NullBoxError(ErrorCode.INVALID, f"egress does not know {message.verb!r}; it knows: rules")
+        answer(self, sender, message.request_id, lambda: queries.answer(self._service, message.verb, message.params))

@@ -26,6 +26,8 @@ RETRY_INTERVAL = 0.5
 """Seconds between two connections. At 20 a second an emulated guest took noticeably longer to boot."""
 
 TERMINATE = b'{"op":"terminate"}\n'
+WELCOME = b'{"op":"welcome"}\n'
+"""Answer to a hello: the launcher of an agent that has ended already waits for it before the VM goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class ControlClient:
         """Ask the launcher to send SIGTERM to the agent, now or as soon as there is a connection."""
         self._terminate = True
         if self._socket is not None:
-            self._flush()
+            self._say(TERMINATE)
 
     def close(self) -> None:
         """Drop the connection. The next `step` makes a new one."""
@@ -160,12 +162,13 @@ class ControlClient:
         for line in self._lines.feed(data):
             if self.hello is None:
                 said = self.hello = parse_hello(line)
+                self._say(WELCOME)
         if self._terminate:
-            self._flush()
+            self._say(TERMINATE)
         return said
 
-    def _flush(self) -> None:
+    def _say(self, command: bytes) -> None:
         assert self._socket is not None
         with contextlib.suppress(OSError):
-            # 19 bytes into an empty socket: they fit, or the connection is gone and the next one sends them.
-            self._socket.send(TERMINATE)
+            # Some 20 bytes into an empty socket: they fit, or the connection is gone and the next one sends them.
+            self._socket.send(command)

@@ -63,11 +63,11 @@ class Action(Enum):
 class Times:
     """How long a state may last, in seconds.
 
-    start: until the launcher's hello. freeze: until the kernel confirms. grace: between SIGTERM and SIGKILL, and then
-    between one SIGKILL and the next.
+    start: until the launcher's hello; a second under KVM, a minute on a busy machine that emulates KVM. freeze: until
+    the kernel confirms. grace: between SIGTERM and SIGKILL, and then between one SIGKILL and the next.
     """
 
-    start: float = 60.0
+    start: float = 180.0
     freeze: float = 1.0
     grace: float = 5.0
 

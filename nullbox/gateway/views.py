@@ -22,7 +22,7 @@ SHOWN = (
     "next_restart_in_s",
     "waiting_for",
 )
-STALE = 5.0
+STALE = 15.0
 """Seconds after which a snapshot of the tree no longer counts as health."""
 
 

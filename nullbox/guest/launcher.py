@@ -26,6 +26,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -56,6 +57,10 @@ TMPFS = (
     ("/run", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755"),
 )
 """Where the agent may write on a root that is read-only: mount point, flags, options. /dev/shm is init's work."""
+
+
+WELCOME_SECONDS = 10.0
+"""How long the end of an agent waits for the host to have heard of it."""
 
 
 class Unready(Exception):
@@ -214,6 +219,7 @@ class Supervisor:
         self._listener = listener
         self._agent = agent
         self._buffers: dict[socket.socket, bytes] = {}
+        self._welcomed = False
         self._wake, wake = os.pipe()
         for end in (self._wake, wake):
             os.set_blocking(end, False)
@@ -223,19 +229,30 @@ class Supervisor:
             signal.signal(number, lambda *_: self.terminate())
 
     def run(self) -> int:
-        """Until the agent ends: its exit status, or 128 and the number of the signal that killed it."""
+        """Until the agent ends: its exit status, or 128 and the number of the signal that killed it.
+
+        An agent may end before the host has heard of it. A VM that ends unheard looks like one whose guest crashed
+        while booting, so the launcher stays until it was welcomed, if the host does so in time.
+        """
         while (code := self._agent.poll()) is None:
-            sources: list[int | socket.socket] = [self._wake, self._listener, *self._buffers]
-            ready, _, _ = select.select(sources, [], [])
-            for source in ready:
-                if source is self._listener:
-                    self._accept()
-                elif isinstance(source, socket.socket):
-                    self._receive(source)
-                else:
-                    with contextlib.suppress(BlockingIOError):
-                        os.read(self._wake, 4096)
+            self._serve(None)
+        until = time.monotonic() + WELCOME_SECONDS
+        while not self._welcomed and (left := until - time.monotonic()) > 0:
+            self._serve(left)
         return code if code >= 0 else 128 - code
+
+    def _serve(self, timeout: float | None) -> None:
+        """Wait for something to happen, at most that many seconds, and deal with it."""
+        sources: list[int | socket.socket] = [self._wake, self._listener, *self._buffers]
+        ready, _, _ = select.select(sources, [], [], timeout)
+        for source in ready:
+            if source is self._listener:
+                self._accept()
+            elif isinstance(source, socket.socket):
+                self._receive(source)
+            else:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wake, 4096)
 
     def terminate(self) -> None:
         """Pass SIGTERM on to the agent, unless it is gone."""
@@ -280,8 +297,11 @@ class Supervisor:
             command = json.loads(line)
         except ValueError:
             return
-        if isinstance(command, dict) and command.get("op") == "terminate":
+        op = command.get("op") if isinstance(command, dict) else None
+        if op == "terminate":
             self.terminate()
+        elif op == "welcome":
+            self._welcomed = True
 
     def _drop(self, connection: socket.socket) -> None:
         self._buffers.pop(connection, None)

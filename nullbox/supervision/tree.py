@@ -35,8 +35,8 @@ CAGE_ACTOR = "nullbox.actors.cage.CageActor"
 CAGE_DEPENDS_ON = ("egress", "ctxgraph")
 CAGE_SHUTDOWN = 10.0
 """An agent has 5 s to end after SIGTERM, then its VM is killed; the rest is for taking its links down."""
-CAGE_START_TIMEOUT = 90.0
-"""A VM is ready within a second under KVM; under software emulation of a busy machine it takes many."""
+CAGE_START_TIMEOUT = 240.0
+"""Longer than the cage's own patience with its guest (180 s), so that the cage is who says what was wrong."""
 
 SERVICES: Mapping[str, ChildSpec] = MappingProxyType(
     {

@@ -14,6 +14,7 @@ from nullbox.cage.control import (
     MAX_LINE,
     RETRY_INTERVAL,
     TERMINATE,
+    WELCOME,
     BadGuest,
     ControlClient,
     Hello,
@@ -111,7 +112,7 @@ def test_the_client_tries_until_the_guest_listens(tmp_path: Path) -> None:
     assert client.step() == Hello("6.12.0", "b-1", 7)
     assert client.step() is None
     client.terminate()
-    assert json.loads(connection.recv(100)) == {"op": "terminate"}
+    assert [json.loads(line)["op"] for line in connection.recv(100).splitlines()] == ["welcome", "terminate"]
     client.close()
 
 
@@ -124,7 +125,7 @@ def test_a_terminate_before_the_hello_is_sent_after_it(tmp_path: Path) -> None:
     connection = launcher.accept()
     connection.sendall(HELLO + b"\n")
     assert client.step() is not None
-    assert connection.recv(100) == TERMINATE
+    assert connection.recv(100) == WELCOME + TERMINATE
 
 
 def test_a_guest_that_breaks_the_rules_loses_the_connection(tmp_path: Path) -> None:
