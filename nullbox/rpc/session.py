@@ -54,6 +54,7 @@ class Session(asyncio.Protocol):
         self._streams = Subscriptions(self._limits, self._write, self._writable)
         self._last_line = now
         self._blocked_since: float | None = None
+        self._output: list[bytes] = []
         self._closing = False
         self._eof = False
         self._timer: asyncio.TimerHandle | None = None
@@ -119,6 +120,7 @@ class Session(asyncio.Protocol):
             return
         if error is not None:
             self._send(jsonrpc.failure(None, error))
+        self._flush()
         self._closing = True
         self._drop_work()
         self._transport.close()
@@ -294,5 +296,14 @@ class Session(asyncio.Protocol):
         return jsonrpc.encode(jsonrpc.failure(message.get("id"), error))
 
     def _write(self, line: bytes) -> None:
-        if not self._closing and not self._transport.is_closing():
-            self._transport.write(line)
+        """Queue a line; what is queued in one turn of the loop goes out by one system call."""
+        if self._closing or self._transport.is_closing():
+            return
+        if not self._output:
+            self._loop.call_soon(self._flush)
+        self._output.append(line)
+
+    def _flush(self) -> None:
+        lines, self._output = self._output, []
+        if lines and not self._transport.is_closing():
+            self._transport.write(b"".join(lines))
