@@ -17,10 +17,14 @@ from nullbox.protocols import jsonrpc
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.framing import LineSplitter, TooLong
 from nullbox.protocols.jsonrpc import Batch, Invalid, Request
+from nullbox.rpc.answers import Answer, answer_line
 from nullbox.rpc.call import Call, Peer, Settings, Stream, by_name
 from nullbox.rpc.eager import eager_task
 from nullbox.rpc.limits import Limits, TokenBucket
 from nullbox.rpc.subscriptions import Opened, Subscriptions
+
+FLUSH_AT = 32 * 1024
+"""Bytes of output that go out without waiting for the end of the loop's turn."""
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ class Session(asyncio.Protocol):
         self._streams = Subscriptions(self._limits, self._write, self._writable)
         self._last_line = now
         self._blocked_since: float | None = None
-        self._output: list[bytes] = []
+        self._output = bytearray()
         self._closing = False
         self._eof = False
         self._timer: asyncio.TimerHandle | None = None
@@ -109,6 +113,7 @@ class Session(asyncio.Protocol):
     def peer_gone(self) -> None:
         """The far end of an endless channel was closed: whoever comes next is another client."""
         self._drop_work()
+        self._output.clear()
         self._splitter.reset()
         self._blocked_since = None
 
@@ -278,22 +283,8 @@ class Session(asyncio.Protocol):
 
     # --- output ---------------------------------------------------------------------------------------------
 
-    def _send(self, message: dict[str, Any] | list[dict[str, Any]]) -> None:
-        try:
-            line = jsonrpc.encode(message)
-        except (TypeError, ValueError):
-            log.exception("an answer that is not JSON")
-            line = self._instead(message, ErrorCode.INTERNAL, "the answer could not be written as JSON")
-        if len(line) > self._limits.line + 1:
-            hint = f"the answer is over {self._limits.line} bytes; ask for less at a time"
-            line = self._instead(message, ErrorCode.TOO_LARGE, hint)
-        self._write(line)
-
-    def _instead(self, message: Any, code: ErrorCode, text: str) -> bytes:
-        error = NullBoxError(code, text)
-        if isinstance(message, list):
-            return jsonrpc.encode([jsonrpc.failure(item.get("id"), error) for item in message])
-        return jsonrpc.encode(jsonrpc.failure(message.get("id"), error))
+    def _send(self, answer: Answer) -> None:
+        self._write(answer_line(answer, self._limits.line))
 
     def _write(self, line: bytes) -> None:
         """Queue a line; what is queued in one turn of the loop goes out by one system call."""
@@ -301,9 +292,11 @@ class Session(asyncio.Protocol):
             return
         if not self._output:
             self._loop.call_soon(self._flush)
-        self._output.append(line)
+        self._output += line
+        if len(self._output) >= FLUSH_AT:
+            self._flush()  # or a stream would not learn that the peer takes no more
 
     def _flush(self) -> None:
-        lines, self._output = self._output, []
-        if lines and not self._transport.is_closing():
-            self._transport.write(b"".join(lines))
+        if self._output and not self._transport.is_closing():
+            self._transport.write(bytes(self._output))
+        self._output.clear()

@@ -14,6 +14,9 @@ from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.rpc.call import Stream
 from nullbox.rpc.limits import Limits
 
+TURN = 32
+"""Values that one stream sends before the others have their turn."""
+
 log = logging.getLogger(__name__)
 
 
@@ -85,10 +88,15 @@ class Subscriptions:
 
     async def _pump(self, opened: Opened) -> None:
         error: NullBoxError | None = None
+        sent = 0
         try:
             async for value in opened.stream.source:
                 await self._writable.wait()
                 self._send(opened.id, value)
+                sent += 1
+                if sent % TURN == 0:
+                    # A source that never waits (a file) must not keep the loop from everybody else.
+                    await asyncio.sleep(0)
         except NullBoxError as raised:
             error = raised
         except Exception:

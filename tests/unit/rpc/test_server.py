@@ -63,6 +63,8 @@ class Service:
                 return "x" * call.params["size"]
             case "count":
                 return call.stream(self._count(call.params.get("to"), call.params.get("size", 1)), of="numbers")
+            case "rush":
+                return call.stream(self._rush())
             case "fail later":
                 return call.stream(self._fail())
             case _:
@@ -77,6 +79,12 @@ class Service:
                 await asyncio.sleep(0)
         finally:
             self.closed.set()
+
+    async def _rush(self) -> AsyncIterator[Any]:
+        """Never waits for anything, as a reader of a file does not."""
+        while True:
+            self.produced += 1
+            yield "x" * 1000
 
     async def _fail(self) -> AsyncIterator[Any]:
         yield 1
@@ -471,6 +479,29 @@ def test_a_slow_reader_holds_up_the_source_and_nobody_else(tmp_path: Path) -> No
         assert service.produced < 200  # 10 kB each: what fits the socket's and the transport's buffers
         slow.close()
         await service.closed.wait()
+
+    serve(tmp_path, body)
+
+
+def test_a_source_that_never_waits_starves_nobody(tmp_path: Path) -> None:
+    def take(path: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as greedy:
+            greedy.settimeout(DEADLINE)
+            greedy.connect(str(path))
+            greedy.sendall(b'{"jsonrpc":"2.0","method":"rush","id":1}\n')
+            taken = 0
+            while taken < 20_000_000:
+                taken += len(greedy.recv(1 << 20))
+
+    async def body(path: Path, service: Service, server: LineServer) -> None:
+        taking = asyncio.create_task(asyncio.to_thread(take, path))
+        answers = 0
+        async with AsyncClient(path) as client:
+            while not taking.done():
+                assert await client.call("get_data") == ["hello", 5]
+                answers += 1
+        await taking
+        assert answers > 20
 
     serve(tmp_path, body)
 
