@@ -6,39 +6,37 @@ of its mounts and its network are there. If one of them cannot be had, the agent
 and the code is 125.
 
 While the agent runs, the launcher listens on vsock port 9101 for the host. It says hello in one line, and takes
-`{"op": "terminate"}`, which it passes on as SIGTERM.
+`{"op":"terminate"}`, which it passes on as SIGTERM, and `{"op":"welcome"}`, the answer to its hello.
 
-Sources: mount(2), netdevice(7), rtnetlink's older ioctls in `net/route.h`, vsock(7), virtiofs in Linux's
-Documentation/filesystems.
+Every import delays the agent: a module is several round trips of virtio-fs. Hence only modules that are built in or
+small, `_socket` instead of `socket`, and no `json`, `subprocess` or `pathlib`.
+
+Sources: mount(2), netdevice(7), the ioctls of `net/route.h`, vsock(7), virtiofs in Linux's Documentation/filesystems.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import ctypes
+import _socket
+import binascii
 import fcntl
-import json
 import os
 import select
-import signal
-import socket
 import struct
-import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 
 CONTROL_PORT = 9101
 CTX_PORT = 9100
 FAILED = 125
-CONFIG_VERSION = 1
+CONFIG_VERSION = "2"
 MAX_COMMAND = 4096
-MAX_CONNECTIONS = 4
+TERMINATE, WELCOME = b'{"op":"terminate"}', b'{"op":"welcome"}'
 
 AGENT_FOLDER = "/agent"
 LIBRARY = "/usr/lib/nullbox"
@@ -46,6 +44,10 @@ DATA = "/data"
 
 # mount(2)
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
+
+# signal(7); Python ignores SIGPIPE and SIGXFSZ, and an ignored signal stays so across execve(2)
+SIGTERM = 15
+IGNORED_BY_PYTHON = (13, 25)
 
 # linux/sockios.h, linux/if.h, linux/route.h
 SIOCADDRT, SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK = 0x890B, 0x8913, 0x8914, 0x8916, 0x891C
@@ -57,7 +59,6 @@ TMPFS = (
     ("/run", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755"),
 )
 """Where the agent may write on a root that is read-only: mount point, flags, options. /dev/shm is init's work."""
-
 
 WELCOME_SECONDS = 10.0
 """How long the end of an agent waits for the host to have heard of it."""
@@ -72,7 +73,7 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         config = decode(arguments)
         prepare(config)
-        supervisor = Supervisor(listen(), start(config))
+        supervisor = Supervisor(listen(), Agent(config))
     except Unready as error:
         print(f"nullbox: the agent cannot start: {error}", file=sys.stderr, flush=True)
         sys.exit(FAILED)
@@ -83,12 +84,20 @@ def decode(arguments: list[str]) -> dict[str, Any]:
     """The configuration from the command line. Raises Unready."""
     try:
         [word] = arguments
-        config = json.loads(zlib.decompress(base64.urlsafe_b64decode(word + "=" * (-len(word) % 4))))
-        if config["v"] != CONFIG_VERSION:
-            raise ValueError(f"it has version {config['v']}, and this launcher knows {CONFIG_VERSION}")
-    except (ValueError, KeyError, TypeError, zlib.error) as error:
+        packed = binascii.a2b_base64(word.replace("-", "+").replace("_", "/") + "=" * (-len(word) % 4))
+        lines = [line.split("\t") for line in zlib.decompress(packed).decode().split("\n")]
+        found = {key: values for key, *values in lines}
+        if found["v"] != [CONFIG_VERSION]:
+            raise ValueError(f"it has version {found['v']}, and this launcher knows {CONFIG_VERSION}")
+        config: dict[str, Any] = {"name": found["name"][0], "version": found["version"][0], "argv": found["argv"]}
+        mounts = [values for key, *values in lines if key == "mount"]
+        config["mounts"] = [(tag, path, mode == "ro") for tag, path, mode in mounts]
+        if "net" in found:
+            interface, address, prefix, gateway = found["net"]
+            config["net"] = (interface, address, int(prefix), gateway)
+    except (ValueError, LookupError, zlib.error) as error:
         raise Unready(f"its configuration cannot be read: {error}") from error
-    return dict(config)
+    return config
 
 
 def prepare(config: dict[str, Any]) -> None:
@@ -96,11 +105,12 @@ def prepare(config: dict[str, Any]) -> None:
     for target, flags, options in TMPFS:
         mount("tmpfs", target, "tmpfs", flags, options)
     mount_shares(config["mounts"])
-    attempt(f"set the host name to {config['name']}", lambda: socket.sethostname(config["name"]))
+    attempt(f"set the host name to {config['name']}", lambda: _socket.sethostname(config["name"]))
     if "net" in config:
         interface, address, prefix, gateway = config["net"]
         configure_network(interface, address, prefix, gateway)
-        Path("/run/resolv.conf").write_text(f"nameserver {gateway}\noptions timeout:2 attempts:2\n")
+        with open("/run/resolv.conf", "w") as file:
+            file.write(f"nameserver {gateway}\noptions timeout:2 attempts:2\n")
 
 
 def attempt(what: str, action: Callable[[], Any]) -> Any:
@@ -111,11 +121,10 @@ def attempt(what: str, action: Callable[[], Any]) -> Any:
         raise Unready(f"cannot {what}: {error.strerror or error}") from error
 
 
-# --- mounts ------------------------------------------------------------------------------------------------
-
-
 def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
     """mount(2). Raises Unready."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     words = [text.encode() for text in (source, target, kind)]
     if libc.mount(*words, ctypes.c_ulong(flags), options.encode()) != 0:
@@ -123,39 +132,38 @@ def mount(source: str, target: str, kind: str, flags: int, options: str = "") ->
         raise Unready(f"cannot mount {source} ({kind}) on {target}: {os.strerror(number)}")
 
 
-def mount_shares(shares: list[list[Any]]) -> None:
+def mount_shares(shares: list[tuple[str, str, bool]]) -> None:
     """Mount each virtio-fs device at its path. Below /data the folders to mount on are made on a small tmpfs."""
     grants = [target for _, target, _ in shares if target.startswith(f"{DATA}/")]
     if grants:
         mount("tmpfs", DATA, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=256k")
         for target in grants:
-            attempt(f"make the mount point {target}", partial(Path(target).mkdir, parents=True, exist_ok=True))
+            attempt(f"make the mount point {target}", lambda p=target: os.makedirs(p, exist_ok=True))  # type: ignore[misc]  # noqa: PTH103
     for tag, target, read_only in shares:
         mount(tag, target, "virtiofs", MS_NOSUID | MS_NODEV | (MS_RDONLY if read_only else 0))
     if grants:
         mount("tmpfs", DATA, "tmpfs", MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
-# --- network -----------------------------------------------------------------------------------------------
-
-
 def configure_network(interface: str, address: str, prefix: int, gateway: str) -> None:
     """Address, netmask, up, default route. Raises Unready."""
-    mask = socket.inet_ntoa(struct.pack("!I", (0xFFFFFFFF << (32 - prefix)) & 0xFFFFFFFF))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        steps: tuple[tuple[str, int, bytes], ...] = (
+    mask = _socket.inet_ntoa(struct.pack("!I", (0xFFFFFFFF << (32 - prefix)) & 0xFFFFFFFF))
+    control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    try:
+        for what, request, argument in (
             (f"give {interface} the address {address}", SIOCSIFADDR, ifreq(interface, sockaddr(address))),
             (f"give {interface} the netmask {mask}", SIOCSIFNETMASK, ifreq(interface, sockaddr(mask))),
             (f"bring {interface} up", SIOCSIFFLAGS, ifreq(interface, struct.pack("h", IFF_UP))),
             (f"route everything to {gateway}", SIOCADDRT, rtentry(gateway)),
-        )
-        for what, request, argument in steps:
-            attempt(what, partial(fcntl.ioctl, control, request, argument))
+        ):
+            attempt(what, lambda r=request, a=argument: fcntl.ioctl(control.fileno(), r, a))  # type: ignore[misc]
+    finally:
+        control.close()
 
 
 def sockaddr(address: str) -> bytes:
     """struct sockaddr_in, without a port."""
-    return struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(address))
+    return struct.pack("=HH4s8x", _socket.AF_INET, 0, _socket.inet_aton(address))
 
 
 def ifreq(interface: str, data: bytes) -> bytes:
@@ -168,9 +176,6 @@ def rtentry(gateway: str) -> bytes:
     anywhere = sockaddr("0.0.0.0")  # noqa: S104 - a destination, nothing is bound
     head = struct.pack("L", 0) + anywhere + sockaddr(gateway) + anywhere
     return head + struct.pack("HhLPhPLLH6x", RTF_UP | RTF_GATEWAY, 0, 0, 0, 0, 0, 0, 0, 0)
-
-
-# --- the agent ---------------------------------------------------------------------------------------------
 
 
 def environment(config: dict[str, Any]) -> dict[str, str]:
@@ -188,45 +193,53 @@ def environment(config: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def start(config: dict[str, Any]) -> subprocess.Popen[bytes]:
-    """Start the agent in its folder and in a session of its own. Raises Unready."""
-    command = config["argv"]
-    return attempt(  # type: ignore[no-any-return]
-        f"run {command[0]}",
-        lambda: subprocess.Popen(
-            command, cwd=AGENT_FOLDER, env=environment(config), stdin=subprocess.DEVNULL, start_new_session=True
-        ),
-    )
+class Agent:
+    """The agent's process: in its folder, in a session of its own, with nothing of the launcher's open."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Start it. Raises Unready."""
+        command = config["argv"]
+        attempt(f"enter {AGENT_FOLDER}", lambda: os.chdir(AGENT_FOLDER))
+        options: dict[str, Any] = {
+            "file_actions": [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+            "setsid": True,
+            "setsigdef": IGNORED_BY_PYTHON,
+        }
+        start = lambda: os.posix_spawn(command[0], command, environment(config), **options)  # noqa: E731
+        self.pid: int = attempt(f"run {command[0]}", start)
+        self.ending = os.pidfd_open(self.pid)
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit status, or minus the signal that killed it; None while it runs."""
+        if self._code is None and select.select([self.ending], [], [], 0)[0]:
+            self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._code
+
+    def terminate(self) -> None:
+        """SIGTERM, unless it is gone."""
+        if self.poll() is None:
+            os.kill(self.pid, SIGTERM)
 
 
-def listen() -> socket.socket:
+def listen() -> _socket.socket:
     """The listener for the host. Raises Unready."""
-
-    def make() -> socket.socket:
-        listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-        listener.bind((socket.VMADDR_CID_ANY, CONTROL_PORT))
-        listener.listen(MAX_CONNECTIONS)
-        listener.setblocking(False)
-        return listener
-
-    return attempt(f"listen on vsock port {CONTROL_PORT}", make)  # type: ignore[no-any-return]
+    listener = _socket.socket(_socket.AF_VSOCK, _socket.SOCK_STREAM)
+    attempt(f"bind vsock port {CONTROL_PORT}", lambda: listener.bind((_socket.VMADDR_CID_ANY, CONTROL_PORT)))
+    listener.listen(1)
+    listener.setblocking(False)
+    return listener
 
 
 class Supervisor:
-    """Waits for the agent's end, and serves the host meanwhile."""
+    """Waits for the agent's end, and serves the host meanwhile: one connection, the newest."""
 
-    def __init__(self, listener: socket.socket, agent: subprocess.Popen[bytes]) -> None:
+    def __init__(self, listener: _socket.socket, agent: Agent) -> None:
         self._listener = listener
         self._agent = agent
-        self._buffers: dict[socket.socket, bytes] = {}
+        self._host: _socket.socket | None = None
+        self._rest = b""
         self._welcomed = False
-        self._wake, wake = os.pipe()
-        for end in (self._wake, wake):
-            os.set_blocking(end, False)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: self.terminate())
 
     def run(self) -> int:
         """Until the agent ends: its exit status, or 128 and the number of the signal that killed it.
@@ -235,77 +248,60 @@ class Supervisor:
         while booting, so the launcher stays until it was welcomed, if the host does so in time.
         """
         while (code := self._agent.poll()) is None:
-            self._serve(None)
+            self._serve([self._agent.ending], None)
         until = time.monotonic() + WELCOME_SECONDS
         while not self._welcomed and (left := until - time.monotonic()) > 0:
-            self._serve(left)
+            self._serve([], left)
         return code if code >= 0 else 128 - code
-
-    def _serve(self, timeout: float | None) -> None:
-        """Wait for something to happen, at most that many seconds, and deal with it."""
-        sources: list[int | socket.socket] = [self._wake, self._listener, *self._buffers]
-        ready, _, _ = select.select(sources, [], [], timeout)
-        for source in ready:
-            if source is self._listener:
-                self._accept()
-            elif isinstance(source, socket.socket):
-                self._receive(source)
-            else:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._wake, 4096)
-
-    def terminate(self) -> None:
-        """Pass SIGTERM on to the agent, unless it is gone."""
-        self._agent.send_signal(signal.SIGTERM)
 
     def hello(self) -> bytes:
         """The first line of every connection."""
-        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        hello = {"kernel": os.uname().release, "boot_id": boot_id, "pid": self._agent.pid}
-        return json.dumps(hello).encode() + b"\n"
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot_id = file.read().strip()
+        kernel = os.uname().release
+        return f'{{"kernel":"{kernel}","boot_id":"{boot_id}","pid":{self._agent.pid}}}\n'.encode()
+
+    def _serve(self, ending: list[int], timeout: float | None) -> None:
+        """Wait for something to happen, at most that many seconds, and deal with it."""
+        sources: list[Any] = [*ending, self._listener, *([self._host] if self._host else [])]
+        ready, _, _ = select.select(sources, [], [], timeout)
+        if self._host in ready:
+            self._receive()
+        if self._listener in ready:
+            self._accept()
 
     def _accept(self) -> None:
         try:
-            connection, _ = self._listener.accept()
+            descriptor, _ = self._listener._accept()  # type: ignore[attr-defined]
         except OSError:
             return
-        if len(self._buffers) >= MAX_CONNECTIONS:
-            self._drop(next(iter(self._buffers)))
-        connection.setblocking(False)
-        self._buffers[connection] = b""
+        self._drop()
+        self._host = _socket.socket(fileno=descriptor)
+        self._host.setblocking(False)
         try:
-            connection.send(self.hello())
+            self._host.send(self.hello())
         except OSError:
-            self._drop(connection)
+            self._drop()
 
-    def _receive(self, connection: socket.socket) -> None:
+    def _receive(self) -> None:
+        assert self._host is not None
         try:
-            data = connection.recv(4096)
-        except BlockingIOError:
-            return
+            data = self._host.recv(4096)
         except OSError:
             data = b""
-        *lines, rest = (self._buffers.get(connection, b"") + data).split(b"\n")
-        self._buffers[connection] = rest
+        *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self._command(line)
-        if not data or len(rest) > MAX_COMMAND:
-            self._drop(connection)
+            if line == TERMINATE:
+                self._agent.terminate()
+            elif line == WELCOME:
+                self._welcomed = True
+        if not data or len(self._rest) > MAX_COMMAND:
+            self._drop()
 
-    def _command(self, line: bytes) -> None:
-        try:
-            command = json.loads(line)
-        except ValueError:
-            return
-        op = command.get("op") if isinstance(command, dict) else None
-        if op == "terminate":
-            self.terminate()
-        elif op == "welcome":
-            self._welcomed = True
-
-    def _drop(self, connection: socket.socket) -> None:
-        self._buffers.pop(connection, None)
-        connection.close()
+    def _drop(self) -> None:
+        if self._host is not None:
+            self._host.close()
+        self._host, self._rest = None, b""
 
 
 if __name__ == "__main__":

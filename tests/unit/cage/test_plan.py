@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nullbox.cage import guestconfig, planfile, resources
+from nullbox.cage import planfile, resources
 from nullbox.cage.manifest import parse
 from nullbox.cage.plan import FIXED_DEVICES, MAX_GRANTS, HostFacts, Link, Site, VmPlan, plan
+from nullbox.guest import launcher
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from pykrun.abi import SMOLMACHINES, STABLE, Family
 from pykrun.functions import FUNCTIONS
@@ -120,12 +121,12 @@ def test_grants_read_only_for_reading_and_mounted_at_their_declared_paths() -> N
 
 def test_the_guest_is_told_what_it_needs_and_the_word_has_no_quotes() -> None:
     arguments: Any = dict(made(WIDE).calls)["krun_set_exec"][1]
-    config = guestconfig.decode(arguments[-1])
+    config = launcher.decode([arguments[-1]])
     assert '"' not in arguments[-1]
     assert config["argv"] == ["/agent/bin/server", "--port", '80 "x"']
-    assert config["net"] == ["eth0", "10.90.0.6", 30, "10.90.0.5"]
-    assert ["data2", "/data/output", False] in config["mounts"]
-    assert guestconfig.decode(dict(made(SMALL).calls)["krun_set_exec"][1][-1])["argv"] == [
+    assert config["net"] == ("eth0", "10.90.0.6", 30, "10.90.0.5")
+    assert ("data2", "/data/output", False) in config["mounts"]
+    assert launcher.decode([dict(made(SMALL).calls)["krun_set_exec"][1][-1]])["argv"] == [
         "/usr/bin/python3",
         "/agent/main.py",
     ]
