@@ -23,7 +23,7 @@ from image.sources import SourceError, Sources, fetch
 from image.variants import RELEASE, VARIANTS, Variant
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-HOST_ONLY = ("nullbox/cli/", "nullbox/host/", "nullbox/testing.py")
+HOST_ONLY = ("nullbox/chaos/", "nullbox/cli/", "nullbox/host/", "nullbox/testing.py")
 """Files below the watched folders that no part of the image comes from."""
 
 

@@ -200,6 +200,8 @@ class CageActor(BaseActor):
         return self._set_frozen(True, Event.FROZEN)
 
     def _thaw(self) -> list[Event]:
+        if self._vm.control.hello is None:
+            self.after(0.0, self._listen_for_hello)  # it was adopted frozen, and could not say hello until now
         return self._set_frozen(False, Event.THAWED)
 
     def _set_frozen(self, frozen: bool, confirmed: Event) -> list[Event]:

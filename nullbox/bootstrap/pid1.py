@@ -135,16 +135,20 @@ class Pid1:
                 self._log(text, Level.INFO)
 
     def _spawn(self) -> None:
+        try:
+            pid = self._spawn_with_pipe()
+        except Exception as error:  # whatever it was: a start that is not reported would never be tried again
+            self._tell(lifecycle.SpawnFailed(f"{type(error).__name__}: {error}"))
+        else:
+            self._tell(lifecycle.Spawned(pid))
+
+    def _spawn_with_pipe(self) -> int:
         self._close_pipe()
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._pipe = reader
         self._selector.register(reader, selectors.EVENT_READ)
         try:
-            pid = self._host.spawn(nulld_argv(), {HEARTBEAT_ENV: str(writer)}, writer)
-        except OSError as error:
-            self._tell(lifecycle.SpawnFailed(str(error)))
-        else:
-            self._tell(lifecycle.Spawned(pid))
+            return self._host.spawn(nulld_argv(), {HEARTBEAT_ENV: str(writer)}, writer)
         finally:
             os.close(writer)
 

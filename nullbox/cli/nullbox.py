@@ -40,10 +40,10 @@ def main() -> None:
 @main.command("run")
 @click.option("--detach", is_flag=True, help="Return once the system is ready.")
 @click.option("--memory", default=2048, show_default=True, help="Memory of the machine in MiB.")
-@click.option("--cpus", default=2, show_default=True, help="Virtual processors of the machine.")
+@click.option("--cpus", type=int, default=None, help="Virtual processors of the machine; default 2, 1 under emulation.")
 @click.option("--append", multiple=True, metavar="ARGUMENT", help="One more kernel argument; repeatable.")
 @click.option("--build", type=click.Path(path_type=Path), default=None, help="Folder of kernel and image.")
-def run_command(detach: bool, memory: int, cpus: int, append: tuple[str, ...], build: Path | None) -> None:
+def run_command(detach: bool, memory: int, cpus: int | None, append: tuple[str, ...], build: Path | None) -> None:
     """Boot the image with its agents, and stay until Ctrl-C."""
     build = build or checkout()
     folder = RunFolder(build / "run")

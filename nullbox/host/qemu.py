@@ -38,7 +38,7 @@ class Machine:
     """A virtual machine that runs NullBox.
 
     kernel, root: the bzImage and the SquashFS file. kvm: hardware virtualization, or else emulation.
-    cpus: virtual processors. memory_mib: in MiB. console: file that gets what the serial console prints.
+    cpus: virtual processors; None: `CPUS`. memory_mib: in MiB. console: file that gets what the serial console prints.
     gateway: Unix socket that QEMU listens on, for one client: the machine's port `nullbox.gateway.0`.
     qmp: Unix socket of QEMU's own control protocol. state: raw disk image for what is to last; may be absent.
     watchdog: an i6300esb that resets the machine. network: a network card behind QEMU's user networking,
@@ -50,7 +50,7 @@ class Machine:
     console: Path
     gateway: Path
     kvm: bool = False
-    cpus: int = 2
+    cpus: int | None = None
     memory_mib: int = 2048
     qmp: Path | None = None
     state: Path | None = None
@@ -66,6 +66,12 @@ delays of a busy host as drift, and falls back to the HPET, each reading of whic
 microVM inside then takes ten times as long to boot, or does not get up at all."""
 
 
+CPUS = {True: 2, False: 1}
+"""Virtual processors, with KVM and without. QEMU's emulation of SVM (seen with 7.2) is not safe when two processors run
+microVMs at the same time: guests, and now and then the whole machine, reset themselves. One processor is slower and
+never did."""
+
+
 def _value(path: Path) -> str:
     """A path as the value of a QEMU option, in which a comma must be doubled."""
     return str(path).replace(",", ",,")
@@ -75,7 +81,7 @@ def argv(machine: Machine) -> list[str]:
     """The command line that runs the machine in the foreground."""
     command = [machine.binary, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     command += ["-name", "nullbox", "-machine", "q35", *(KVM if machine.kvm else TCG)]
-    command += ["-smp", str(machine.cpus), "-m", f"{machine.memory_mib}M"]
+    command += ["-smp", str(machine.cpus or CPUS[machine.kvm]), "-m", f"{machine.memory_mib}M"]
     arguments = (*KERNEL_ARGUMENTS, *(() if machine.kvm else TCG_ARGUMENTS), *machine.append)
     command += ["-kernel", str(machine.kernel), "-append", " ".join(arguments)]
     command += _disk("root", machine.root, read_only=True)

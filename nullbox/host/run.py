@@ -29,7 +29,8 @@ Say = Callable[[str], None]
 POWER_OFF_SECONDS = 30.0
 """For an orderly end: every agent may take its 5 s, and emulation is slow."""
 KILL_SECONDS = 5.0
-POLL_SECONDS = 0.2
+POLL_SECONDS = 1.0
+"""Each look costs an emulated machine some of the time that it needs to get up."""
 CONSOLE_TAIL = 30
 HOLD_MARK = "NullBox: recovery hold"
 """What PID 1 writes on the console when it gives up."""

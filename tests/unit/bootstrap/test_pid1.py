@@ -3,9 +3,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from nullbox.bootstrap.log import MAX_LINE, Level, record
-from nullbox.bootstrap.pid1 import nulld_argv
+from recording import RecordingHost
+
+from nullbox.bootstrap import lifecycle
+from nullbox.bootstrap.cmdline import Cmdline
+from nullbox.bootstrap.log import MAX_LINE, KernelLog, Level, record
+from nullbox.bootstrap.pid1 import Pid1, nulld_argv
+from nullbox.protocols.layout import Layout
 
 
 def test_under_any_other_pid_it_refuses_and_says_what_to_do() -> None:
@@ -40,3 +47,16 @@ def test_the_actor_system_starts_isolated_from_the_environment() -> None:
 def test_a_log_record_is_one_line_and_bounded() -> None:
     assert record(Level.ERROR, "a\nb") == b"<27>nullbox: a\\nb"
     assert len(record(Level.INFO, "x" * 5000)) < MAX_LINE + 40
+
+
+def test_a_start_that_fails_in_any_way_is_tried_again(tmp_path: Path) -> None:
+    """A start that raised something else than OSError once left PID 1 waiting for ever."""
+
+    class Broken(RecordingHost):
+        def spawn(self, argv: Sequence[str], env: dict[str, str], heartbeat_fd: int) -> int:
+            raise MemoryError
+
+    pid1 = Pid1(Broken(), KernelLog(str(tmp_path / "kmsg")), Cmdline(), Layout(run=tmp_path))
+    pid1._tell(lifecycle.Boot())
+    assert pid1._state.mode is lifecycle.Mode.WAITING
+    assert pid1._state.deadline is not None

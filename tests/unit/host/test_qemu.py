@@ -59,6 +59,12 @@ def test_emulated_processors_share_one_reliable_clock_and_real_ones_have_their_o
     assert "tsc=reliable" not in value(argv(replace(MACHINE, kvm=True)), "-append").split()
 
 
+def test_an_emulated_machine_has_one_processor_unless_asked_for_more() -> None:
+    assert value(argv(MACHINE), "-smp") == "1"
+    assert value(argv(replace(MACHINE, kvm=True)), "-smp") == "2"
+    assert value(argv(replace(MACHINE, cpus=3)), "-smp") == "3"
+
+
 def test_more_kernel_arguments_come_last() -> None:
     assert value(argv(replace(MACHINE, append=("a=1", "b"))), "-append").endswith(" a=1 b")
 
