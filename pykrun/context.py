@@ -95,12 +95,15 @@ class Context:
         """The program, the arguments after its name, and its whole environment (empty unless given).
 
         Raises:
-            ValueError: a text holds `"`, which the kernel's command line cannot carry.
+            ValueError: a text holds `"` or anything but printable ASCII, which the kernel's command line cannot
+                carry. libkrun itself ends the whole process over a line break there.
         """
         variables = [f"{name}={value}" for name, value in (environment or {}).items()]
-        for text in (*arguments, *variables):
-            if '"' in text:
-                raise ValueError(f"the kernel's command line carries no double quote, so not {text!r}")
+        for text in (path, *arguments, *variables):
+            if '"' in text or not (text.isascii() and text.isprintable()):
+                raise ValueError(
+                    f"the kernel's command line carries printable ASCII without double quotes, not {text!r}"
+                )
         self.call("krun_set_exec", path, list(arguments), variables)
 
     def set_workdir(self, path: str) -> None:

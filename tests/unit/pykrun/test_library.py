@@ -97,6 +97,9 @@ def test_arguments_that_libkrun_must_never_see(library: Library) -> None:
             vm.set_exec("/bin/sh", ["-c", 'echo "x"'])
         with pytest.raises(ValueError, match="double quote"):
             vm.set_exec("/bin/sh", [], {"A": '"'})
+        for text in ("two\nlines", "tab\t", "é"):
+            with pytest.raises(ValueError, match="printable ASCII"):
+                vm.set_exec("/bin/sh", [text])
 
 
 def test_a_function_that_this_build_lacks_is_named(library: Library) -> None:
