@@ -287,6 +287,8 @@ class Supervisor:
         assert self._host is not None
         try:
             data = self._host.recv(4096)
+        except BlockingIOError:
+            return  # woken for nothing: vsock does that for its credit updates
         except OSError:
             data = b""
         *lines, self._rest = (self._rest + data).split(b"\n")

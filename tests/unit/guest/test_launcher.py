@@ -5,6 +5,7 @@ The namespace is made for the test and has no way out: a `lo` and a pair of card
 
 from __future__ import annotations
 
+import _socket
 import ast
 import base64
 import ctypes
@@ -18,7 +19,7 @@ import threading
 import time
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -294,3 +295,21 @@ def test_the_hosts_client_and_the_launcher_understand_each_other(guest: Guest) -
     assert guest.code() == 7
     assert time.monotonic() - begun < launcher.WELCOME_SECONDS / 2, "the launcher waited for a welcome that it had"
     client.close()
+
+
+def test_a_wakeup_without_data_is_not_the_end_of_the_connection() -> None:
+    """vsock wakes readers for credit updates, too."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    ours.setblocking(False)
+    listener = _socket.socket(_socket.AF_UNIX)
+    supervisor = launcher.Supervisor(listener, cast("launcher.Agent", None))
+    supervisor._host = ours
+    supervisor._receive()
+    assert supervisor._host is ours
+    theirs.send(launcher.WELCOME + b"\n")
+    supervisor._receive()
+    assert supervisor._welcomed
+    theirs.close()
+    supervisor._receive()
+    assert supervisor._host is None
+    listener.close()
