@@ -36,11 +36,12 @@ run: setup kernel image ## boot it in QEMU (DETACH=1: return when it is ready)
 stop: ## power the machine of `make run` off
 	@[ ! -x build/venv/bin/nullbox ] || build/venv/bin/nullbox stop
 
-test: setup kernel image test-image ## the whole test suite, QEMU tests included
-	@$(PYTEST)
+test: setup kernel image test-image ## the test suite, QEMU tests included (what takes longer: test-full)
+	@$(PYTEST) -m "not boot and not slow" -n 2
+	@$(PYTEST) -m "boot and not slow"
 
 test-fast: setup ## the tests that need no QEMU and no kernel
-	@$(PYTEST) -m "not boot and not slow" -n 2
+	@$(PYTEST) -m "not boot and not slow and not net" -n 2
 
 test-full: setup kernel image test-image ## all tests at full size
 	@NULLBOX_FULL=1 $(PYTEST)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from nullbox_agent import ctx, log
 
@@ -18,7 +17,8 @@ def first_number() -> int:
 
 
 def main() -> None:
-    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        boot_id = file.read().strip()
     number = first_number()
     log(f"pulse begins at {number}, boot id {boot_id}")
     due = time.monotonic()

@@ -30,6 +30,12 @@ PACKAGES = (
     "libnftables1",  # the tests load rulesets, in namespaces of their own
     "nftables",  # the tests look at them with nft
     "iproute2",  # the tests make namespaces with ip
+    "erlang-base",  # OTP's own supervisor, beside which ours is tested
+    "tmux",  # a terminal for the tests of nullctl top
+    "bind9-dnsutils",  # dig, curl, nmap and a musl program: real clients that try to get out
+    "curl",
+    "nmap",
+    "musl-tools",
 )
 """Packages of Debian 12 or newer and Ubuntu 24.04 or newer that building, running and testing take."""
 

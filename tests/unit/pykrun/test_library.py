@@ -109,6 +109,7 @@ def test_a_function_that_this_build_lacks_is_named(library: Library) -> None:
         library.call("krun_make_coffee")
 
 
+@pytest.mark.slow  # 25 s until libkrun gives up on a device that opens and cannot run guests
 def test_a_start_without_a_machine_fails_with_the_librarys_words(library: Library) -> None:
     """In a process of its own: a start that goes wrong half-way may end the process."""
     program = (

@@ -71,6 +71,7 @@ def test_a_label_that_text_cannot_stand_for_is_no_name(label: bytes) -> None:
 @pytest.mark.parametrize(
     "data",
     [b"", b"\0" * 11, b"\0" * 12, answer_to(ask()), ask() * 2 + b"\0" * 500, ask()[:-3], ask()[:5] + b"\2" + ask()[6:]],
+    ids=["nothing", "short", "no question", "an answer", "too long", "cut", "two questions"],
 )
 def test_what_is_no_question(data: bytes) -> None:
     with pytest.raises(Malformed):
