@@ -19,6 +19,15 @@ def total_memory_mib(meminfo: str) -> int:
     raise ValueError("no MemTotal in /proc/meminfo")
 
 
+def is_emulated(cpuinfo: str) -> bool:
+    """Whether the text of /proc/cpuinfo (proc_cpuinfo(5)) is of a processor that QEMU emulates.
+
+    A guest under KVM shows its host's model name, or one that names KVM.
+    """
+    names = (line for line in cpuinfo.splitlines() if line.startswith("model name"))
+    return any("QEMU" in name or "TCG" in name for name in names)
+
+
 def committed_mib(cgroups: CgroupTree, apart_from: str) -> int:
     """What the other VMs' cgroups may use together, in MiB. One without a limit promises nothing."""
     total = 0
@@ -53,4 +62,5 @@ def gather(agent: str, cgroups: CgroupTree, library_dir: Path) -> HostFacts:
         committed_mib=committed_mib(cgroups, agent),
         functions=library.functions,
         library=library.path,
+        emulated=is_emulated(Path("/proc/cpuinfo").read_text()),
     )

@@ -34,6 +34,11 @@ INTERFACE = "eth0"
 GUEST_ENVIRONMENT = ("PATH=/usr/bin:/bin", "HOME=/tmp")
 """Of the launcher. The agent's own is made by the launcher."""
 
+EMULATED_ENVIRONMENT = ("nohz=off", "highres=off")
+"""For guests on an emulated processor; libkrun puts the environment on the guest kernel's command line, which is where
+these take effect. Emulated SVM now and then loses an interrupt, and a guest that idles without a tick then sleeps until
+somebody else wakes it, perhaps for minutes. A periodic tick costs a quarter of an emulated processor, and wakes it."""
+
 INTERRUPTS = 11
 """Interrupt lines that libkrun has for devices on x86-64 (5 to 15)."""
 
@@ -48,7 +53,7 @@ class HostFacts:
 
     cpus: online CPUs. memory_mib: all memory. committed_mib: promised to the other VMs.
     functions: what libkrun exports (`pykrun.Library.functions`).
-    library: path of libkrun for the runner, None to search.
+    library: path of libkrun for the runner, None to search. emulated: the processor is QEMU's own.
     """
 
     cpus: int
@@ -56,6 +61,7 @@ class HostFacts:
     committed_mib: int
     functions: Collection[str]
     library: str | None = None
+    emulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +171,8 @@ def _calls(
     calls += recipes.console(known, 0, 1, 2)
     word = guestconfig.encode(guest_config(manifest, link, shares))
     arguments = ("-I", "-S", GUEST_LAUNCHER, word)
-    calls.append(("krun_set_exec", (GUEST_PYTHON, arguments, GUEST_ENVIRONMENT)))
+    environment = GUEST_ENVIRONMENT + (EMULATED_ENVIRONMENT if facts.emulated else ())
+    calls.append(("krun_set_exec", (GUEST_PYTHON, arguments, environment)))
     return calls
 
 
