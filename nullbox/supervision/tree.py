@@ -33,8 +33,9 @@ ROOT = "nulld"
 CAGE_PREFIX = "cage:"
 CAGE_ACTOR = "nullbox.actors.cage.CageActor"
 CAGE_DEPENDS_ON = ("egress", "ctxgraph")
-CAGE_SHUTDOWN = 10.0
-"""An agent has 5 s to end after SIGTERM, then its VM is killed; the rest is for taking its links down."""
+CAGE_SHUTDOWN = 20.0
+"""An agent has 5 s to end after SIGTERM, then its VM is killed. The rest is for the end of the VMM, which takes an
+emulated machine up to 12 s, and for taking its links down."""
 CAGE_START_TIMEOUT = 240.0
 """Longer than the cage's own patience with its guest (180 s), so that the cage is who says what was wrong."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from operator_view import Machine, until
 
 
@@ -97,23 +99,42 @@ def test_stop_and_start(machine: Machine) -> None:
     until(lambda: machine.agent_state("reader") == "running", seconds=120, what="reader running")
 
 
+@pytest.fixture
+def still(machine: Machine) -> Iterator[None]:
+    """The sample agents paused: an emulated processor has no time for more than two VMs at once."""
+    for name in ("pulse", "reader"):
+        until(lambda name=name: machine.agent_state(name) == "running", seconds=180, what=f"{name} running")  # type: ignore[misc]
+        machine.ok("agent", "pause", name)
+    yield
+    for name in ("pulse", "reader"):
+        machine.ok("agent", "resume", name)
+
+
+@pytest.mark.usefixtures("still")
 def test_an_agent_that_fails_is_restarted_with_growing_delays(machine: Machine) -> None:
+    machine.ok("agent", "start", "crasher")
     until(
-        lambda: machine.node("cage:crasher")["incarnation"] >= 3, seconds=240, what="the third incarnation of crasher"
+        lambda: machine.node("cage:crasher")["incarnation"] >= 3, seconds=300, what="the third incarnation of crasher"
     )
     assert machine.node("cage:crasher")["last_exit"]["code"] == 3
     found = [json.loads(line) for line in machine.ok("-o", "json", "events").splitlines()]
     restarts = [e for e in found if e["kind"] == "exit" and e["child"] == "cage:crasher"]
+    assert restarts
     assert all(e["code"] == 3 for e in restarts)
     starts = [e["ts"] for e in found if e["kind"] == "state" and e["child"] == "cage:crasher" and e["to"] == "starting"]
     ends = [e["ts"] for e in restarts]
     waits = [start - end for start, end in zip(starts[1:], ends, strict=False)]
     assert len(waits) >= 2
     assert waits[1] > waits[0] * 1.5, waits
+    machine.ok("agent", "stop", "crasher")
+    assert machine.agent_state("crasher") == "stopped"
 
 
+@pytest.mark.usefixtures("still")
 def test_an_agent_that_is_done_is_not_restarted(machine: Machine) -> None:
-    until(lambda: machine.agent_state("oneshot") == "stopped", seconds=240, what="oneshot to end")
+    machine.ok("agent", "start", "oneshot")
+    until(lambda: machine.agent_state("oneshot") != "stopped", seconds=60, what="oneshot to start")
+    until(lambda: machine.agent_state("oneshot") == "stopped", seconds=300, what="oneshot to end")
     node = machine.node("cage:oneshot")
     assert node["last_exit"]["kind"] == "normal"
     assert node["last_exit"]["code"] == 0
