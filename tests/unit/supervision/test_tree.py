@@ -34,7 +34,7 @@ def test_the_default_tree_starts_services_first_then_cages() -> None:
 def test_cages_fail_alone_keep_their_vm_and_follow_the_manifest() -> None:
     pulse, reader = (tree.cage_spec(agent, parse({}), LAYOUT) for agent in AGENTS)
     for cage in (pulse, reader):
-        assert cage.on_limit is OnLimit.FAIL and cage.keeper and cage.shutdown == 10.0
+        assert cage.on_limit is OnLimit.FAIL and cage.keeper and cage.shutdown == 20.0
         assert cage.depends_on == ("egress", "ctxgraph")
     assert pulse.restart is Restart.TRANSIENT and pulse.autostart
     assert reader.restart is Restart.TEMPORARY and not reader.autostart
