@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from listening import listening_of
+from operator_view import until
 from system_processes import pids
 
 from nullbox.actors.base import BaseActor
@@ -208,7 +209,12 @@ def test_orders_are_taken_from_relations_only(system: Processes, directory: Path
     """Any actor may send messages; orders to end, or to make actors, are for the launcher and the parent."""
     witness = system.start(Witness)
     rogue = system.start(Rogue)
-    (logger,) = (name for name in pids(directory) if name.startswith("logger."))
+    logger = until(
+        lambda: next((name for name in pids(directory) if name.startswith("logger.")), None),
+        seconds=10,
+        what="the logger's mailbox",
+        every=0.01,
+    )
     system.tell(rogue, Query(1, "attack", {"target": witness, "logger": Address(logger)}))
     assert isinstance(system.expect(Reply, sender=rogue), Reply)
     assert system.ask(witness, Ping(3)) == Pong(3)
