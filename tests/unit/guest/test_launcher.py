@@ -133,7 +133,6 @@ import _socket, sys
 from nullbox.guest import launcher
 path, folder, *command = sys.argv[1:]
 launcher.AGENT_FOLDER = folder
-launcher.WELCOME_SECONDS = 0.5
 listener = _socket.socket(_socket.AF_UNIX)
 listener.bind(path)
 listener.listen(1)
