@@ -9,7 +9,7 @@ PYTEST := $(PYTHON) -m pytest
 FLAVOUR ?= virt
 export CC := $(if $(filter clang%,$(CC)),$(CC),gcc)
 
-.PHONY: help setup kernel image test-image run stop test test-fast test-full crash fuzz bench lint clean
+.PHONY: help setup kernel image test-image run stop test test-fast test-full crash fuzz bench docs lint hooks changelog clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -54,6 +54,20 @@ fuzz: setup ## parsers and protocols against random input, for long
 
 bench: setup kernel image ## measure, side by side with baselines: build/bench.json
 	@$(PYTHON) -m bench
+
+docs: setup build/venv/docs ## the documentation as a site: build/docs/index.html
+	@$(PYTHON) -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
+	@echo "build/docs/index.html"
+
+build/venv/docs build/venv/release: pyproject.toml | setup
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[$(notdir $@)]'
+	@touch $@
+
+hooks: setup build/venv/release ## check commits before they are made (pre-commit)
+	@$(PYTHON) -m pre_commit install
+
+changelog: setup build/venv/release ## gather changelog.d into CHANGELOG.md: VERSION=…
+	@$(PYTHON) -m towncrier build --version "$(or $(VERSION),$(error VERSION=… is missing))"
 
 lint: setup ## ruff, mypy, import-linter
 	@build/venv/bin/ruff check .

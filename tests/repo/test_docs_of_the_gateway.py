@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
 
 import pytest
+from gateway_system import running
 
 from nullbox.cli import reference
 from nullbox.gateway import openrpc
@@ -59,3 +61,10 @@ def test_the_limits_in_the_protocol_are_the_limits() -> None:
         f"{LIMITS.stall:.0f} s",
     ):
         assert found in text, found
+
+
+def test_the_example_of_the_protocol_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (DOCS / "protocol.md").read_text(), flags=re.DOTALL)
+    with running() as system:
+        exec(compile(example.replace("/run/nulld.sock", system.socket), "protocol.md", "exec"), {})
+    assert json.loads(capsys.readouterr().out)["result"]["protocol"] == 1

@@ -1,0 +1,49 @@
+"""The pages that a reader follows command by command, followed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from doc_commands import ROOT, Command, Shell, follow, steps
+from operator_view import Machine, until
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def shell(machine: Machine, tmp_path: Path) -> Iterator[Shell]:
+    """A reader's shell beside the machine of all boot tests, both sample agents running."""
+    for name in ("pulse", "reader"):
+        until(lambda name=name: machine.agent_state(name) == "running", seconds=180, what=f"{name} running")  # type: ignore[misc]
+    environment = {
+        "NULLD_SOCKET": str(machine.folder.socket),
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "NO_COLOR": "1",
+    }
+    with Shell(tmp_path, environment) as shell:
+        yield shell
+
+
+def test_operations(shell: Shell, tmp_path: Path) -> None:
+    follow(shell, tmp_path, steps(ROOT / "docs" / "operations.md"))
+
+
+def test_the_tutorial(shell: Shell, tmp_path: Path) -> None:
+    follow(shell, tmp_path, steps(ROOT / "docs" / "tutorial.md"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_quick_start_from_make_run_to_make_stop() -> None:
+    """In the checkout itself, with a boot of its own: make, kernel, image, machine, as a reader does it."""
+    todo = steps(ROOT / "docs" / "quickstart.md")
+    assert [step.text for step in todo if isinstance(step, Command)][-1] == "make stop"
+    with Shell(ROOT, {"NO_COLOR": "1"}) as shell:
+        try:
+            follow(shell, ROOT, todo, 1500)
+        finally:
+            shell.run("make stop", 120)
