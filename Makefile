@@ -27,8 +27,9 @@ kernel: setup ## build/bzImage (CC=clang: with clang, FLAVOUR=…: another flavo
 image: setup ## build/root.squashfs
 	@$(PYTHON) -m image.build
 
-test-image: setup ## build/test.squashfs: with the agents that only the boot tests want
+test-image: setup ## build/test.squashfs: with the agents that only the boot tests want; bare.squashfs: without any
 	@$(PYTHON) -m image.build --variant test
+	@$(PYTHON) -m image.build --variant bare
 
 run: setup kernel image ## boot it in QEMU (DETACH=1: return when it is ready)
 	@build/venv/bin/nullbox run $(if $(filter-out 0,$(DETACH)),--detach)
@@ -52,7 +53,7 @@ crash: setup ## crash schedules of the actor tree: SEED=… N=…
 fuzz: setup ## parsers and protocols against random input, for long
 	@NULLBOX_FULL=1 $(PYTEST) tests/fuzz
 
-bench: setup kernel image ## measure, side by side with baselines: build/bench.json
+bench: setup kernel image test-image ## measure, side by side with baselines: build/bench.json
 	@$(PYTHON) -m bench
 
 docs: setup build/venv/docs ## the documentation as a site: build/docs/index.html

@@ -58,8 +58,28 @@ LIBRARIES = (
     Library("libssl3t64", "libssl.so.3"),
     Library("libssl3t64", "libcrypto.so.3"),
     Library("libzstd1", "libzstd.so.1"),
+    Library("libext2fs2t64", "libext2fs.so.2", guest=False),
+    Library("libext2fs2t64", "libe2p.so.2", guest=False),
+    Library("libcom-err2", "libcom_err.so.2", guest=False),
+    Library("libblkid1", "libblkid.so.1", guest=False),
+    Library("libuuid1", "libuuid.so.1", guest=False),
     Library("libbz2-1.0", "libbz2.so.1.0", host=False),
     Library("liblzma5", "liblzma.so.5", host=False),
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of a Debian package, for the host's tree only. `started_by` says who starts it."""
+
+    package: str
+    path: str
+    started_by: str
+
+
+PROGRAMS = (
+    Program("e2fsprogs", "usr/sbin/mke2fs", "PID 1, on an empty STATE partition"),
+    Program("e2fsprogs", "usr/sbin/e2fsck", "PID 1, before it mounts the STATE partition"),
 )
 
 LOADER = ("libc6", "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")

@@ -60,6 +60,9 @@ def tree_entries(sources: Sources, prefix: str, guest: bool) -> Iterator[Entry]:
     for package, path in (contents.INTERPRETER, contents.LOADER):
         unpacked = sources.debian[package]
         yield Entry(prefix + path, "file", unpacked.origin, 0o755, str(unpacked.folder / path))
+    for program in () if guest else contents.PROGRAMS:
+        unpacked = sources.debian[program.package]
+        yield Entry(program.path, "file", unpacked.origin, 0o755, str(unpacked.folder / program.path))
     for library in libraries_of(guest):
         unpacked = sources.debian[library.package]
         path = f"{LIBRARY_PATH}/{library.soname}"

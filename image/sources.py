@@ -55,6 +55,7 @@ def cache_dir() -> Path:
 def debian_package_names() -> list[str]:
     """Every Debian package that a table of `contents` takes a file from."""
     names = {library.package for library in contents.LIBRARIES}
+    names |= {program.package for program in contents.PROGRAMS}
     names |= {contents.LOADER[0], contents.INTERPRETER[0], contents.CERTIFICATES[0]}
     return sorted(names | set(contents.STDLIB_PACKAGES))
 

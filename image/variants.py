@@ -33,6 +33,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
         for variant in (
             Variant(RELEASE, "root.squashfs", ("agents",), 19),
             Variant("test", "test.squashfs", ("agents", "tests/boot/agents"), 3),
+            Variant("bare", "bare.squashfs", (), 3),
         )
     }
 )

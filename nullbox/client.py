@@ -96,6 +96,11 @@ class Nulld:
         """Stop everything in order and boot again."""
         self.call("power.reboot")
 
+    def power_reset(self) -> Answer:
+        """Stop everything in order, empty the STATE partition and boot again: `{"power": "reset", "device": …}`. What
+        was on the partition is gone for good."""
+        return _mapping(self.call("power.reset", state=True))
+
     # --- agents ---------------------------------------------------------------------------------------------
 
     def agent_list(self) -> list[Answer]:

@@ -64,6 +64,9 @@ class AsyncNulld:
     async def power_reboot(self) -> None:
         await self.call("power.reboot")
 
+    async def power_reset(self) -> Answer:
+        return _mapping(await self.call("power.reset", state=True))
+
     async def agent_list(self) -> list[Answer]:
         return _list(await self.call("agent.list"))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Final
 
+from nullbox.bootstrap import lease
+
 PREFIX: Final = "nullbox."
 
 
@@ -16,12 +18,17 @@ class Cmdline:
     heartbeat_timeout: seconds without a sign of life after which the actor system is killed and restarted.
     start_timeout: seconds the actor system has until its first sign of life (emulated machines are slow).
     hostname: the machine's name.
+    uplink: how the uplink gets its address: `dhcp`, `none`, `ADDRESS/PREFIX[,ROUTER[,RESOLVER…]]`; empty: as the STATE
+    partition says, else `dhcp`.
+    uplink_interface: the network card that is the uplink, or `auto`.
     """
 
     on_failure: str = "hold"
     heartbeat_timeout: float = 30.0
     start_timeout: float = 120.0
     hostname: str = "nullbox"
+    uplink: str = ""
+    uplink_interface: str = "auto"
 
 
 ON_FAILURE: Final = ("hold", "reboot")
@@ -59,6 +66,13 @@ def _value(name: str, raw: str) -> object:
     if name == "hostname":
         if not raw or len(raw) > 63 or not all(c.isalnum() or c == "-" for c in raw):
             raise ValueError("must be 1 to 63 letters, digits or hyphens (RFC 1123)")
+        return raw
+    if name == "uplink":
+        lease.parse_setting(raw)
+        return raw
+    if name == "uplink_interface":
+        if not 0 < len(raw) < 16 or not all(c.isalnum() or c in "._-" for c in raw):
+            raise ValueError("must be the name of an interface, or auto")
         return raw
     seconds = float(raw)
     if not 1 <= seconds <= 3600:

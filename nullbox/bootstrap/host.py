@@ -5,6 +5,7 @@ The tests' twin records the calls instead, so that a test can compare the whole 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -12,10 +13,12 @@ import os
 import signal
 import socket
 import struct
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+from nullbox.bootstrap import disk, files
 from nullbox.bootstrap.mounts import EBUSY_IS_FINE, Mount
 
 # reboot(2)
@@ -26,21 +29,42 @@ RB_DISABLE_CAD: Final = 0
 SIOCGIFFLAGS: Final = 0x8913
 SIOCSIFFLAGS: Final = 0x8914
 IFF_UP: Final = 1
+ARPHRD_ETHER: Final = "1"
+
+
+OWN_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE)
+"""Signals that PID 1 and Python itself handle; a child begins with the kernel's own handling."""
 
 
 class Host(Protocol):
     """What PID 1 asks of the kernel. Every method raises OSError when the kernel refuses."""
 
     def mount(self, mount: Mount) -> None: ...
+    def unmount(self, target: str) -> None: ...
+    def block_devices(self) -> dict[str, str]: ...
+    def device_size(self, device: str) -> int: ...
+    def read_device(self, device: str, length: int) -> bytes: ...
+    def wipe_device(self, device: str) -> None: ...
+    def run(self, argv: Sequence[str], seconds: float) -> tuple[int, str]: ...
     def open_console(self) -> None: ...
     def set_hostname(self, name: str) -> None: ...
     def write(self, path: str, text: str) -> None: ...
     def read(self, path: str) -> str: ...
+    def read_file(self, path: str, most: int) -> bytes: ...
+    def replace_file(self, path: str, content: bytes, mode: int) -> None: ...
+    def remove(self, path: str) -> None: ...
+    def entries(self, path: str) -> list[str]: ...
+    def random(self, count: int) -> bytes: ...
+    def add_randomness(self, seed: bytes) -> None: ...
+    def now(self) -> float: ...
+    def set_clock(self, seconds: float) -> None: ...
     def make_directory(self, path: str, mode: int) -> None: ...
     def prove_read_only(self, directory: str) -> None: ...
     def loopback_up(self) -> None: ...
+    def network_cards(self) -> list[str]: ...
     def disable_ctrl_alt_del(self) -> None: ...
     def spawn(self, argv: Sequence[str], env: dict[str, str], heartbeat_fd: int) -> int: ...
+    def start(self, argv: Sequence[str]) -> int: ...
     def kill(self, pid: int, signum: int) -> None: ...
     def sync(self) -> None: ...
     def reboot(self, how: int) -> None: ...
@@ -57,7 +81,7 @@ class LinuxHost:
         if mount.create:
             Path(mount.target).mkdir(parents=True, exist_ok=True)
         result = self._libc.mount(
-            mount.fstype.encode(),
+            (mount.source or mount.fstype).encode(),
             mount.target.encode(),
             mount.fstype.encode(),
             ctypes.c_ulong(mount.flags),
@@ -68,6 +92,27 @@ class LinuxHost:
             if error == errno.EBUSY and mount.target in EBUSY_IS_FINE:
                 return
             raise OSError(error, os.strerror(error), mount.target)
+
+    def unmount(self, target: str) -> None:
+        """umount(2)."""
+        if self._libc.umount(target.encode()) != 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), target)
+
+    def block_devices(self) -> dict[str, str]:
+        return disk.uevents()
+
+    def device_size(self, device: str) -> int:
+        return disk.size(device)
+
+    def read_device(self, device: str, length: int) -> bytes:
+        return disk.read(f"/dev/{device}", length)
+
+    def wipe_device(self, device: str) -> None:
+        disk.wipe(f"/dev/{device}")
+
+    def run(self, argv: Sequence[str], seconds: float) -> tuple[int, str]:
+        return disk.run(argv, seconds)
 
     def open_console(self) -> None:
         """Give descriptors 0, 1 and 2 to the console, and input to nobody: there is no shell to type at."""
@@ -93,6 +138,39 @@ class LinuxHost:
     def read(self, path: str) -> str:
         return Path(path).read_text()
 
+    def read_file(self, path: str, most: int) -> bytes:
+        """At most that many bytes; empty when it cannot be read."""
+        return files.read(Path(path), most)
+
+    def replace_file(self, path: str, content: bytes, mode: int) -> None:
+        """Whole or not at all, and lasting (see `files.replace`)."""
+        files.replace(Path(path), content, mode)
+
+    def remove(self, path: str) -> None:
+        Path(path).unlink()
+
+    def entries(self, path: str) -> list[str]:
+        return sorted(entry.name for entry in Path(path).iterdir())
+
+    def random(self, count: int) -> bytes:
+        """From the kernel. It waits until the kernel has collected enough for its generator: about a second on a
+        machine without any source, since the kernel then makes do with the jitter of its own clock (getrandom(2))."""
+        return os.urandom(count)
+
+    def add_randomness(self, seed: bytes) -> None:
+        """Stir it into the kernel's pool, without credit (random(4))."""
+        fd = os.open("/dev/urandom", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, seed)
+        finally:
+            os.close(fd)
+
+    def now(self) -> float:
+        return time.time()
+
+    def set_clock(self, seconds: float) -> None:
+        time.clock_settime(time.CLOCK_REALTIME, seconds)
+
     def make_directory(self, path: str, mode: int) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
         Path(path).chmod(mode)
@@ -117,9 +195,22 @@ class LinuxHost:
             flags = struct.unpack("16sH14x", fcntl.ioctl(query, SIOCGIFFLAGS, request))[1]
             fcntl.ioctl(query, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
 
+    def network_cards(self) -> list[str]:
+        """Ethernet devices with hardware behind them, real or emulated, in the kernel's order (sysfs: class/net)."""
+        found = []
+        for entry in Path("/sys/class/net").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                if (entry / "device").exists() and (entry / "type").read_text().strip() == ARPHRD_ETHER:
+                    found.append((int((entry / "ifindex").read_text()), entry.name))
+        return [name for _, name in sorted(found)]
+
     def disable_ctrl_alt_del(self) -> None:
         """Ctrl-Alt-Del sends SIGINT to PID 1 (an orderly stop) instead of resetting the machine."""
         self.reboot(RB_DISABLE_CAD)
+
+    def start(self, argv: Sequence[str]) -> int:
+        """Start a process in a session of its own that keeps descriptors 0 to 2 alone. Returns its pid."""
+        return os.posix_spawn(argv[0], list(argv), {}, setsid=True, setsigmask=[], setsigdef=OWN_SIGNALS)
 
     def spawn(self, argv: Sequence[str], env: dict[str, str], heartbeat_fd: int) -> int:
         """Start a process in a session of its own; it keeps `heartbeat_fd` and descriptors 0 to 2. Returns its pid.
@@ -134,7 +225,7 @@ class LinuxHost:
                 env,
                 setsid=True,
                 setsigmask=[],
-                setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE],
+                setsigdef=OWN_SIGNALS,
             )
         finally:
             os.set_inheritable(heartbeat_fd, False)

@@ -15,13 +15,16 @@ from typing import Final
 from nullbox.bootstrap.cmdline import Cmdline
 
 MAX_RESTARTS: Final = 5
-PERIOD: Final = 60.0
+PERIOD: Final = 600.0
+"""Seconds. Longer than six times what the actor system takes to give up on a service that cannot be started: about 35
+s of restarts, and its own start. With a shorter period a machine whose store is broken would start over for ever."""
 FIRST_DELAY: Final = 1.0
 MAX_DELAY: Final = 30.0
 STOP_TIMEOUT: Final = 30.0
 """Seconds the actor system has for an orderly stop: every cage's own stop included."""
 
-ENDINGS: Final = ("off", "reboot")
+ENDINGS: Final = ("off", "reboot", "reset")
+"""`reset` empties the STATE partition before it reboots."""
 
 
 class Mode(StrEnum):
@@ -78,7 +81,7 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """Somebody asked for an end: `off` or `reboot`."""
+    """Somebody asked for an end: one of `ENDINGS`."""
 
     ending: str
 
@@ -120,7 +123,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """End every process, sync, then power off or reboot."""
+    """End every process, sync, then power off, or reboot, or empty the state and reboot."""
 
     ending: str
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from nullbox.bootstrap import crash, lasting, network
 from nullbox.bootstrap.cmdline import Cmdline
 from nullbox.bootstrap.host import Host
 from nullbox.bootstrap.log import Level
@@ -28,10 +29,10 @@ class OnFailure(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One step: a name for the log, what to do, what its failure means."""
+    """One step: a name for the log, what to do, what its failure means. What `run` returns is said in the log."""
 
     name: str
-    run: Callable[[Host, Cmdline], None]
+    run: Callable[[Host, Cmdline], str | None]
     on_failure: OnFailure = OnFailure.FATAL
 
 
@@ -48,16 +49,20 @@ class BootError(Exception):
 CONTROLLERS: Final = ("cpu", "memory", "pids")
 """cgroup controllers the cages need. They are turned on singly, so that one that is missing costs no other."""
 
-DIRECTORIES: Final = (
+RUN_DIRECTORIES: Final = (
     ("/run/nullbox", 0o755),
     ("/run/nullbox/actors", 0o700),
     ("/run/nullbox/exits", 0o700),
     ("/run/nullbox/cages", 0o755),
     ("/run/nullbox/ctx", 0o755),
+    ("/sys/fs/cgroup/nullbox", 0o755),
+)
+
+STATE_DIRECTORIES: Final = (
     ("/var/lib/nullbox", 0o755),
     ("/var/lib/nullbox/data", 0o755),
     ("/var/log/nullbox", 0o750),
-    ("/sys/fs/cgroup/nullbox", 0o755),
+    ("/var/log/nullbox/kernel", 0o700),
 )
 
 
@@ -66,7 +71,12 @@ def _mount(mount: Mount) -> Task:
 
 
 def _sysctl(sysctl: Sysctl) -> Task:
-    return Task(f"set {sysctl.name}", lambda host, _: host.write(sysctl.path, sysctl.value), OnFailure.TOLERATED)
+    def set_and_check(host: Host, _: Cmdline) -> str | None:
+        host.write(sysctl.path, sysctl.value)
+        shown = host.read(sysctl.path).strip()
+        return None if shown == sysctl.value else f"{sysctl.name} is {shown} after it was set to {sysctl.value}"
+
+    return Task(f"set {sysctl.name}", set_and_check, OnFailure.TOLERATED)
 
 
 def _directory(path: str, mode: int) -> Task:
@@ -93,17 +103,36 @@ BOOT: Final = (
         ),
     ),
     Phase("proof", (Task("prove that / is read-only", lambda host, _: host.prove_read_only("/")),)),
+    Phase("sysctls", tuple(_sysctl(s) for s in SYSCTLS)),
+    Phase("directories", tuple(_directory(path, mode) for path, mode in RUN_DIRECTORIES)),
+    Phase(
+        "state",
+        (
+            Task("mount /var", lasting.mount_state),
+            *(_directory(path, mode) for path, mode in STATE_DIRECTORIES),
+        ),
+    ),
     Phase(
         "identity",
-        (Task("set the host name", lambda h, c: h.set_hostname(c.hostname), OnFailure.TOLERATED),),
+        (
+            Task("set the clock", lasting.set_clock, OnFailure.TOLERATED),
+            Task("stir the random pool", lasting.stir, OnFailure.TOLERATED),
+            Task("name the machine", lasting.machine_id, OnFailure.TOLERATED),
+            Task("set the host name", lasting.set_hostname, OnFailure.TOLERATED),
+        ),
     ),
-    Phase("sysctls", tuple(_sysctl(s) for s in SYSCTLS)),
-    Phase("directories", tuple(_directory(path, mode) for path, mode in DIRECTORIES)),
+    Phase("crash", (Task("keep what a crash left", crash.collect, OnFailure.TOLERATED),)),
     Phase(
         "cgroups",
         tuple(_controller(g, c) for g in ("/sys/fs/cgroup", "/sys/fs/cgroup/nullbox") for c in CONTROLLERS),
     ),
-    Phase("loopback", (Task("bring up lo", lambda host, _: host.loopback_up()),)),
+    Phase(
+        "network",
+        (
+            Task("bring up lo", lambda host, _: host.loopback_up()),
+            Task("choose the uplink", network.choose_uplink, OnFailure.TOLERATED),
+        ),
+    ),
 )
 
 
@@ -117,10 +146,13 @@ def run_phases(phases: tuple[Phase, ...], host: Host, cmdline: Cmdline, log: Log
         begun = clock()
         for task in phase.tasks:
             try:
-                task.run(host, cmdline)
+                said = task.run(host, cmdline)
             except OSError as error:
                 problem = f"boot phase {phase.name}: cannot {task.name}: {error}"
                 if task.on_failure is OnFailure.FATAL:
                     raise BootError(problem) from error
                 log(problem, Level.WARNING)
+            else:
+                if said:
+                    log(f"boot phase {phase.name}: {said}", Level.INFO)
         log(f"boot phase {phase.name}: {len(phase.tasks)} tasks in {clock() - begun:.3f} s", Level.INFO)

@@ -12,16 +12,16 @@ import selectors
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Final, NoReturn
 
-from nullbox.bootstrap import lifecycle
+from nullbox.bootstrap import crash, ending, lasting, lifecycle
 from nullbox.bootstrap.cmdline import Cmdline, parse
 from nullbox.bootstrap.hold import hold_text
-from nullbox.bootstrap.host import RB_AUTOBOOT, RB_POWER_OFF, Host, LinuxHost
+from nullbox.bootstrap.host import Host, LinuxHost
 from nullbox.bootstrap.log import KernelLog, Level
 from nullbox.bootstrap.phases import BOOT, EARLY, BootError, run_phases
 from nullbox.bootstrap.reaper import reap
+from nullbox.bootstrap.uplink_keeper import UplinkKeeper, python_argv
 from nullbox.bootstrap.watchdog import Watchdog
 from nullbox.protocols.layout import Layout
 
@@ -39,8 +39,8 @@ SIGNALS: Final = {
 LONGEST_WAIT: Final = 5.0
 """Seconds between two looks at the clock: bounds what a lost wake-up can cost, and paces the watchdog."""
 
-GRACE: Final = 3.0
-"""Seconds between SIGTERM and SIGKILL for whatever still runs at the end."""
+SAVE_EVERY: Final = 3600.0
+"""Seconds between two savings of clock and random seed: what a loss of power may cost of them."""
 
 
 class Pid1:
@@ -56,12 +56,15 @@ class Pid1:
         self._pipe = -1
         self._line = b""
         self._watchdog = Watchdog()
+        self._uplink = UplinkKeeper(host, log, options)
+        self._save_at = time.monotonic() + SAVE_EVERY
         self._signals, self._signals_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> NoReturn:
         """Loop for ever."""
         self._install_signals()
         self._tell(lifecycle.Boot())
+        self._uplink.begin()
         while True:
             try:
                 self._step()
@@ -85,13 +88,21 @@ class Pid1:
         for record in reap(self._layout.exits, keep_records_of_others_than=self._state.pid):
             if record.pid == self._state.pid:
                 self._tell(lifecycle.Exited(record.pid, record.describe()))
+            self._uplink.exited(record.pid, record.code)
         self._tell(lifecycle.Tick())
+        if self._state.mode is not lifecycle.Mode.STOPPING:
+            self._uplink.tick()
+        self._save()
         self._watchdog.pet(healthy=self._state.mode is lifecycle.Mode.UP)
 
     def _wait(self) -> float:
-        if self._state.deadline is None:
-            return LONGEST_WAIT
-        return min(max(0.0, self._state.deadline - time.monotonic()), LONGEST_WAIT)
+        deadlines = [due for due in (self._state.deadline, self._uplink.due) if due is not None]
+        return min(max(0.0, min(deadlines) - time.monotonic()), LONGEST_WAIT) if deadlines else LONGEST_WAIT
+
+    def _save(self) -> None:
+        if time.monotonic() >= self._save_at:
+            self._save_at = time.monotonic() + SAVE_EVERY
+            lasting.save(self._host)
 
     def _read_signals(self) -> None:
         for number in os.read(self._signals, 512):
@@ -128,9 +139,9 @@ class Pid1:
                 self._log(f"killing the actor system: {why}", Level.ERROR)
                 self._host.kill(pid, signal.SIGKILL)
             case lifecycle.Hold(reason):
-                show_hold(self._log, reason)
-            case lifecycle.End(ending):
-                end(self._host, self._log, ending)
+                show_hold(self._host, self._log, reason)
+            case lifecycle.End(how):
+                ending.end(self._host, self._log, how)
             case lifecycle.Say(text):
                 self._log(text, Level.INFO)
 
@@ -162,31 +173,17 @@ class Pid1:
 
 def nulld_argv() -> list[str]:
     """How to start the actor system: this interpreter, isolated as we are, with our own code on its path."""
-    code_root = str(Path(__file__).resolve().parents[2])
-    program = f"import sys; sys.path.insert(0, {code_root!r}); from nullbox.supervision.nulld import main; main()"
-    return [sys.executable, "-IS", "-c", program]
+    return python_argv("from nullbox.supervision.nulld import main; main()")
 
 
-def show_hold(log: KernelLog, reason: str) -> None:
-    for line in hold_text(reason):
+def show_hold(host: Host, log: KernelLog, reason: str) -> None:
+    """The reason, the last reports and what to do, on the console."""
+    try:
+        reports = crash.reports(host)
+    except Exception as error:  # the hold has to be shown, whatever state the machine is in
+        reports = [("no report could be read", [str(error)])]
+    for line in hold_text(reason, reports):
         log(line, Level.ERROR)
-
-
-def end(host: Host, log: KernelLog, ending: str) -> None:
-    """End everything: SIGTERM to all, SIGKILL after `GRACE` seconds, sync, then power off or reboot."""
-    log(f"power {ending}: ending all processes", Level.INFO)
-    host.kill(-1, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE
-    while time.monotonic() < deadline:
-        try:
-            if os.waitpid(-1, os.WNOHANG) == (0, 0):
-                time.sleep(0.02)
-        except ChildProcessError:
-            break
-    host.kill(-1, signal.SIGKILL)
-    host.sync()
-    log(f"power {ending}: done", Level.INFO)
-    host.reboot(RB_POWER_OFF if ending == "off" else RB_AUTOBOOT)
 
 
 def main() -> None:
@@ -215,8 +212,8 @@ def main() -> None:
 
 def hold_for_ever(host: Host, log: KernelLog, reason: str) -> NoReturn:
     """The last resort when there is no loop to hold in: show the reason, reap, obey Ctrl-Alt-Del."""
-    show_hold(log, reason)
-    signal.signal(signal.SIGINT, lambda *_: end(host, log, "reboot"))
+    show_hold(host, log, reason)
+    signal.signal(signal.SIGINT, lambda *_: ending.end(host, log, "reboot"))
     while True:
         try:
             os.waitpid(-1, 0)

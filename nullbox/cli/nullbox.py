@@ -11,7 +11,7 @@ from types import FrameType
 
 import click
 
-from nullbox.host import acceleration, run
+from nullbox.host import acceleration, run, state_disk
 from nullbox.host.qemu import BINARY, Machine
 from nullbox.host.record import identity_of
 from nullbox.host.run import MachineError, RunFolder
@@ -41,9 +41,18 @@ def main() -> None:
 @click.option("--detach", is_flag=True, help="Return once the system is ready.")
 @click.option("--memory", default=2048, show_default=True, help="Memory of the machine in MiB.")
 @click.option("--cpus", type=int, default=None, help="Virtual processors of the machine; default 2, 1 under emulation.")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    metavar="FILE",
+    help="Disk for what is to last; made (sparse, 1 GiB) if it is not there. Without it the machine forgets.",
+)
 @click.option("--append", multiple=True, metavar="ARGUMENT", help="One more kernel argument; repeatable.")
 @click.option("--build", type=click.Path(path_type=Path), default=None, help="Folder of kernel and image.")
-def run_command(detach: bool, memory: int, cpus: int | None, append: tuple[str, ...], build: Path | None) -> None:
+def run_command(
+    detach: bool, memory: int, cpus: int | None, state: Path | None, append: tuple[str, ...], build: Path | None
+) -> None:
     """Boot the image with its agents, and stay until Ctrl-C."""
     build = build or checkout()
     folder = RunFolder(build / "run")
@@ -51,6 +60,8 @@ def run_command(detach: bool, memory: int, cpus: int | None, append: tuple[str, 
     for path in (kernel, root):
         if not path.is_file():
             fail(f"{path} is not there; `make kernel image` builds it")
+    if state is not None and state_disk.ensure(state.absolute()):
+        say(f"state:    {state}, a new disk of {state_disk.DEFAULT_MIB} MiB")
     choice = acceleration.choose(BINARY)
     say(f"acceleration: {choice}")
     machine = Machine(
@@ -62,6 +73,7 @@ def run_command(detach: bool, memory: int, cpus: int | None, append: tuple[str, 
         kvm=choice.kvm,
         cpus=cpus,
         memory_mib=memory,
+        state=state.absolute() if state else None,
         append=append,
     )
     try:

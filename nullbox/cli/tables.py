@@ -76,12 +76,23 @@ def status(answer: Row) -> str:
         ("isolation", f"{answer['driver']}: {answer['isolation']}; {kvm}"),
         ("uptime", durations.short(answer.get("uptime_s"))),
     ]
+    if kept := answer.get("state"):
+        what = "on disk" if kept.get("kind") == "disk" else "IN MEMORY, lost when the machine goes off"
+        head.append(("state", f"{what}; {kept.get('detail')}"))
+    if uplink := answer.get("uplink"):
+        head.append(("uplink", _uplink(uplink)))
     if answer.get("age_s"):
         head.append(("seen", f"{durations.short(answer['age_s'])} ago: nulld does not answer now"))
     lines = "\n".join(f"{name:<10} {value}" for name, value in head)
     parts = [lines, people("SERVICE", answer["services"])]
     parts.append(people("AGENT", answer["agents"]) if answer["agents"] else "no agents")
     return "\n\n".join(parts)
+
+
+def _uplink(row: Row) -> str:
+    """`eth0 192.0.2.7/24 by dhcp`, or why there is no address."""
+    where = f"{row['address']}/{row['prefix']} by {row.get('how')}" if row.get("address") else "no address yet"
+    return f"{row.get('interface')} {where}" + (f"; {row['error']}" if row.get("error") else "")
 
 
 ENTRIES = (

@@ -205,3 +205,20 @@ def reboot(session: Session, yes: bool) -> None:
     confirm("Stop all agents and boot again?", yes)
     session.nulld.power_reboot()
     session.done({"power": "reboot"}, "rebooting")
+
+
+@power.command()
+@click.option("--state", is_flag=True, required=True, help="Empty the STATE partition: the only thing to reset.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output_option
+@pass_session
+def reset(session: Session, state: bool, yes: bool) -> None:
+    """Stop everything in order, empty the STATE partition, then boot again.
+
+    ctxgraph, deployed agents, events and the machine's id are gone for good. The image, and the agents in it, stay.
+    """
+    if not state:
+        raise click.UsageError("say what is to be reset: --state")
+    confirm("Delete ctxgraph, deployed agents, events and all else that this machine keeps, and boot again?", yes)
+    answer = session.nulld.power_reset()
+    session.done(answer, f"emptying {answer['device']} and rebooting")

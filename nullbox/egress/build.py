@@ -1,8 +1,8 @@
 """Edge: put egress together from the `[egress]` table of nulld.toml, over the real kernel.
 
 [egress]
-uplinks = ["eth0"]            # interfaces that lead outside; default: none, so nothing leaves
-upstreams = ["10.0.2.3"]      # resolvers, "address[:port]"; default: none, so no name resolves
+uplinks = ["eth0"]            # interfaces that lead outside; default: the uplink that PID 1 chose, if any
+upstreams = ["10.0.2.3"]      # resolvers, "address[:port]"; default: those of the uplink, if any
 exceptions = []               # CIDR blocks that agents may reach although they are special-purpose
 learn = false                 # whether an agent may be put into report-only mode
 """
@@ -22,6 +22,7 @@ from nullbox.egress.nft import KernelFirewall
 from nullbox.egress.ruleset import Base
 from nullbox.egress.service import EgressService
 from nullbox.egress.tap import KernelTaps, Taps
+from nullbox.egress.uplink import OwnAddresses, Uplink
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
 
@@ -55,20 +56,23 @@ class EgressConfig:
         )
 
 
-def build(config: EgressConfig, taps: Taps | None = None) -> EgressService:
+def build(config: EgressConfig, taps: Taps | None = None, uplink: Uplink | None = None) -> EgressService:
     """The service over this thread's network namespace. Nothing is loaded until `prepare`.
+
+    uplink: where interface and resolvers come from if the configuration names none.
 
     Raises:
         NullBoxError: `unavailable`, libnftables or pyroute2 is missing.
     """
-    base = Base(config.uplinks, special_v4(str(network) for network in config.exceptions))
+    uplinks = config.uplinks or (uplink.interfaces() if uplink else ())
+    base = Base(uplinks, special_v4(str(network) for network in config.exceptions))
     return EgressService(
         base,
         KernelFirewall(),
         taps or KernelTaps(),
         ResolverThread(),
-        ask=Upstream(config.upstreams).ask,
-        rules=AddressRules(own_addresses(), config.exceptions),
+        ask=Upstream(uplink.servers if uplink and not config.upstreams else config.upstreams).ask,
+        rules=AddressRules(OwnAddresses(own_addresses(), uplink), config.exceptions),
         may_learn=config.learn,
     )
 

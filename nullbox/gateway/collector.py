@@ -78,13 +78,17 @@ def record_denials(journal: Journal, denials: Iterable[Denial], chosen: DenialFi
             journal.add("denied", f"cage:{denial['agent']}", ts=denial["last"], **detail(denial))
 
 
-def record_boot(journal: Journal) -> None:
-    """Put this boot on record, once, however often the gateway is started in it."""
+def record_boot(journal: Journal, kernel_crash: str | None = None) -> None:
+    """Put this boot on record, once, however often the gateway is started in it.
+
+    kernel_crash: the last words of the kernel of the boot before, if that is how it ended.
+    """
     boot = machine.boot_id()
     events = journal.since(0, journal.last_seq)["events"]
     last = next((event for event in reversed(events) if event["kind"] == "boot"), None)
     if last is None or last.get("boot_id") != boot:
-        journal.add("boot", boot_id=boot, **machine.versions())
+        crash: dict[str, Any] = {} if kernel_crash is None else {"kernel_crash": kernel_crash}
+        journal.add("boot", boot_id=boot, **machine.versions(), **crash)
 
 
 async def collect_once(backend: Backend, journal: Journal, source: str) -> bool:

@@ -136,6 +136,7 @@ class Deployments:
         gone = self._agents / f".upload-removed-{name}"
         with contextlib.suppress(FileNotFoundError):
             (self._agents / name).rename(gone)
+            _sync(self._agents)  # what was said to be removed does not come back after a loss of power
         shutil.rmtree(gone, ignore_errors=True)
 
     def _staging(self, upload: str) -> Path:

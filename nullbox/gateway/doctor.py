@@ -113,6 +113,19 @@ def disk(facts: Facts) -> Finding:
     return Finding("disk", OK, found)
 
 
+def state(facts: Facts) -> Finding:
+    """Does what is written last?"""
+    kept = facts.get("state")
+    if kept is None:
+        return Finding("state", OK, f"in {facts['state_dir']} of this host")
+    if kept.get("kind") == "disk":
+        return Finding("state", OK, str(kept.get("detail")))
+    advice = "attach a disk with a partition labelled STATE (docs/design/state.md) and boot again"
+    if kept.get("device"):
+        advice = "repair that partition on another machine, or `nullctl power reset --state` empties it"
+    return Finding("state", WARNING, f"in memory, lost when the machine goes off: {kept.get('detail')}", advice)
+
+
 def memory(facts: Facts) -> Finding:
     """Is there memory for one more agent?"""
     used, total = facts["memory"].get("used_mib", 0), facts["memory"].get("total_mib", 0)
@@ -139,6 +152,7 @@ CHECKS: Sequence[Callable[[Facts], Finding]] = (
     firewall,
     store,
     disk,
+    state,
     memory,
     clock,
 )

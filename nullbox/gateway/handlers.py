@@ -27,6 +27,7 @@ HANDLERS: Mapping[str, Served] = MappingProxyType(
         "events": serve_system.events,
         "power.off": serve_system.power,
         "power.reboot": serve_system.power,
+        "power.reset": serve_system.reset,
         "agent.list": serve_agent.list_all,
         "agent.inspect": serve_agent.inspect,
         "agent.stats": serve_agent.stats,

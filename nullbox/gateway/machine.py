@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import platform
 from pathlib import Path
 from typing import Any
 
 from nullbox import __version__
+from nullbox.protocols.layout import Layout
 
 PROTOCOL = 1
 """Version of the gateway's protocol. Grows when a method or a field goes away or changes its meaning."""
@@ -70,6 +73,34 @@ def boot_id(proc: Path = Path("/proc")) -> str:
         return (proc / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
+
+
+def record(path: Path) -> dict[str, Any] | None:
+    """What PID 1 left about the state or the uplink; None where there is no PID 1 of ours."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def records(layout: Layout) -> dict[str, Any]:
+    """What only a machine has whose PID 1 is ours: `machine_id`, `state`, `uplink`; each only if it is there."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(OSError):
+        found["machine_id"] = layout.machine_id.read_text().strip()
+    for name, path in (("state", layout.state_record), ("uplink", layout.uplink_record)):
+        if (kept := record(path)) is not None:
+            found[name] = kept
+    return found
+
+
+def kernel_crash(layout: Layout) -> str | None:
+    """The last words of the kernel of the boot before this one, if it crashed (see `bootstrap.crash`)."""
+    try:
+        return layout.last_kernel_crash.read_text(errors="replace")[-4096:]
+    except OSError:
+        return None
 
 
 def versions() -> dict[str, Any]:

@@ -26,7 +26,8 @@ TABLE: tuple[Method, ...] = (
     Method(
         "status",
         "The system at a glance.",
-        "{healthy, version, driver, isolation, acceleration, kernel, uptime_s, memory, age_s, services, agents}",
+        "{healthy, version, driver, isolation, acceleration, kernel, uptime_s, memory, age_s, services, "
+        "agents}; on a machine of its own also machine_id, state: {kind: disk|memory, device, detail, created}, uplink",
     ),
     Method(
         "doctor",
@@ -149,6 +150,14 @@ TABLE: tuple[Method, ...] = (
     Method("rpc.discover", "This protocol as an OpenRPC document.", "the document"),
     Method("power.off", "Stop all agents and services in order and turn the machine off.", "{}", Role.OPERATOR),
     Method("power.reboot", "Stop all agents and services in order and boot again.", "{}", Role.OPERATOR),
+    Method(
+        "power.reset",
+        "Stop all agents and services in order, empty the STATE partition and boot again: ctxgraph, deployed agents, "
+        "events and the machine's id are gone.",
+        "{power, device}",
+        Role.OPERATOR,
+        (Param("state", "bool", "what is to be reset; has to be true", required=True),),
+    ),
 )
 
 METHODS: Mapping[str, Method] = MappingProxyType({method.name: method for method in TABLE})

@@ -41,6 +41,7 @@ async def facts(core: Core) -> dict[str, Any]:
         "ctxgraph": ctxgraph,
         "controllers": machine.controllers(),
         "memory": machine.memory(),
+        "state": machine.record(core.layout.state_record),
         "state_dir": str(core.layout.state),
         "disk_free": free,
         "disk_total": total,

@@ -8,6 +8,7 @@ from typing import Any
 from nullbox.gateway import machine, views
 from nullbox.gateway.backend import ROOT
 from nullbox.gateway.core import Arguments, Core
+from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.messages import PowerCommand
 from nullbox.rpc.call import Call
 
@@ -29,7 +30,13 @@ async def discover(core: Core, call: Call, given: Arguments) -> Any:
 
 async def status(core: Core, call: Call, given: Arguments) -> Any:
     tree, age = await core.tree_soon()
-    return views.status(tree, {**core.machine, "uptime_s": machine.uptime(), "memory": machine.memory()}, age)
+    facts = {
+        **core.machine,
+        **machine.records(core.layout),
+        "uptime_s": machine.uptime(),
+        "memory": machine.memory(),
+    }
+    return views.status(tree, facts, age)
 
 
 async def tree(core: Core, call: Call, given: Arguments) -> Any:
@@ -49,6 +56,18 @@ async def _follow(core: Core, since: int) -> AsyncIterator[Any]:
             since = event["seq"]
             yield event
         await core.journal.wait(since)
+
+
+async def reset(core: Core, call: Call, given: Arguments) -> Any:
+    """Refused where there is nothing that lasts: a reboot would do the same and ask for less."""
+    if given["state"] is not True:
+        raise NullBoxError(ErrorCode.INVALID, "power.reset: state is false; allowed: true, the only thing to reset")
+    kept = machine.record(core.layout.state_record) or {}
+    if not kept.get("device"):
+        why = kept.get("detail") or "this system has no STATE partition of its own"
+        raise NullBoxError(ErrorCode.WRONG_STATE, f"there is no state to reset: {why}")
+    await core.backend.ask(ROOT, PowerCommand(0, "reset"))
+    return {"power": "reset", "device": kept["device"]}
 
 
 async def power(core: Core, call: Call, given: Arguments) -> Any:

@@ -22,7 +22,7 @@ from nullbox.gateway.console import Console, show
 from nullbox.gateway.core import Core
 from nullbox.gateway.handlers import Handlers
 from nullbox.gateway.journal import Journal
-from nullbox.gateway.machine import find_port
+from nullbox.gateway.machine import find_port, kernel_crash
 from nullbox.gateway.roles import PORT_CHANNEL, Roles
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.layout import Layout
@@ -131,7 +131,7 @@ class GatewayService:
             await server.listen(self.socket, mode=self._roles.socket_mode)
             if await self._serve_port(server):
                 collecting.append(asyncio.create_task(show(core, console)))
-            record_boot(journal)
+            record_boot(journal, kernel_crash(self._layout))
             collecting.append(asyncio.create_task(core.collector.run()))
             collecting.append(asyncio.create_task(collect_denials(self._backend, journal)))
             self._beat = time.monotonic()

@@ -40,9 +40,13 @@ class Machine:
     kernel, root: the bzImage and the SquashFS file. kvm: hardware virtualization, or else emulation.
     cpus: virtual processors; None: `CPUS`. memory_mib: in MiB. console: file that gets what the serial console prints.
     gateway: Unix socket that QEMU listens on, for one client: the machine's port `nullbox.gateway.0`.
-    qmp: Unix socket of QEMU's own control protocol. state: raw disk image for what is to last; may be absent.
+    qmp: Unix socket of QEMU's own control protocol. state: raw disk image for what is to last (see `state_disk`);
+    without one the machine forgets. It is written past the host's page cache (`cache=none`), and a flush of the machine
+    reaches the host's disk: an end of QEMU is to it what a loss of power is to a machine.
     watchdog: an i6300esb that resets the machine. network: a network card behind QEMU's user networking,
-    `restrict=on`: it leads nowhere. append: more kernel arguments, after ours.
+    `restrict=on`: it leads nowhere. wire: a network card whose frames go, one a datagram, between the Unix sockets
+    `WIRE.qemu` (QEMU's) and `WIRE.peer` (whose, is not QEMU's business). append: more kernel arguments, after ours.
+    reboots: a reboot is one, and not the end of QEMU. extra: more options of QEMU.
     """
 
     kernel: Path
@@ -56,7 +60,10 @@ class Machine:
     state: Path | None = None
     watchdog: bool = False
     network: bool = False
+    wire: Path | None = None
     append: tuple[str, ...] = ()
+    reboots: bool = False
+    extra: tuple[str, ...] = ()
     binary: str = BINARY
 
 
@@ -79,7 +86,9 @@ def _value(path: Path) -> str:
 
 def argv(machine: Machine) -> list[str]:
     """The command line that runs the machine in the foreground."""
-    command = [machine.binary, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    command = [machine.binary, "-nodefaults", "-no-user-config", "-display", "none"]
+    if not machine.reboots:
+        command += ["-no-reboot"]
     command += ["-name", "nullbox", "-machine", "q35", *(KVM if machine.kvm else TCG)]
     command += ["-smp", str(machine.cpus or CPUS[machine.kvm]), "-m", f"{machine.memory_mib}M"]
     arguments = (*KERNEL_ARGUMENTS, *(() if machine.kvm else TCG_ARGUMENTS), *machine.append)
@@ -98,9 +107,16 @@ def argv(machine: Machine) -> list[str]:
         command += ["-device", "i6300esb", "-action", "watchdog=reset"]
     if machine.network:
         command += ["-netdev", "user,id=uplink,restrict=on", "-device", "virtio-net-pci,netdev=uplink"]
-    return command
+    elif machine.wire:
+        ends = [f"{end}.type=unix,{end}.path={_value(path)}" for end, path in _wire_ends(machine.wire)]
+        command += ["-netdev", f"dgram,id=uplink,{','.join(ends)}", "-device", "virtio-net-pci,netdev=uplink"]
+    return [*command, *machine.extra]
+
+
+def _wire_ends(wire: Path) -> list[tuple[str, Path]]:
+    return [("local", wire.with_name(wire.name + ".qemu")), ("remote", wire.with_name(wire.name + ".peer"))]
 
 
 def _disk(name: str, path: Path, *, read_only: bool) -> list[str]:
-    options = f"file={_value(path)},format=raw,if=none,id={name}" + (",readonly=on" if read_only else "")
+    options = f"file={_value(path)},format=raw,if=none,id={name},{'readonly=on' if read_only else 'cache=none'}"
     return ["-drive", options, "-device", f"virtio-blk-pci,drive={name},serial={name}"]

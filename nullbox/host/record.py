@@ -66,7 +66,7 @@ def identity_of(machine: Machine) -> str:
         with path.open("rb") as file:
             state.update(hashlib.file_digest(file, "sha256").digest())
     rest = (machine.kvm, machine.cpus, machine.memory_mib, machine.watchdog, machine.network, machine.append)
-    state.update(repr((rest, str(machine.state))).encode())
+    state.update(repr((rest, str(machine.state), str(machine.wire), machine.reboots, machine.extra)).encode())
     return state.hexdigest()
 
 

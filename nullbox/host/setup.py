@@ -35,6 +35,7 @@ PACKAGES = (
     "bind9-dnsutils",  # dig, curl, nmap and a musl program: real clients that try to get out
     "curl",
     "nmap",
+    "e2fsprogs",  # looks into the state disks of machines that lost their power
     "musl-tools",
 )
 """Packages of Debian 12 or newer and Ubuntu 24.04 or newer that building, running and testing take."""

@@ -49,6 +49,31 @@ class Layout:
         return self.run / "nullbox" / "exits"
 
     @property
+    def state_record(self) -> Path:
+        """What PID 1 made of the STATE partition: JSON with kind (`disk` or `memory`), device, detail, created."""
+        return self.run / "nullbox" / "state.json"
+
+    @property
+    def uplink_record(self) -> Path:
+        """The uplink: JSON with interface, how, and once it has them address, prefix, router, resolvers."""
+        return self.run / "nullbox" / "uplink.json"
+
+    @property
+    def machine_id(self) -> Path:
+        """The machine's name for good: 32 hex digits."""
+        return self.run / "nullbox" / "machine-id"
+
+    @property
+    def last_crash(self) -> Path:
+        """The last crash report of an actor; PID 1 shows it when it has to hold."""
+        return self.run / "nullbox" / "last-crash"
+
+    @property
+    def last_kernel_crash(self) -> Path:
+        """The last words of a kernel that crashed, there if the boot before this one ended so."""
+        return self.run / "nullbox" / "last-kernel-crash"
+
+    @property
     def ctx_sockets(self) -> Path:
         """One ctxgraph socket per agent (`<agent>.sock`), and `host/gateway.sock` for the gateway."""
         return self.run / "nullbox" / "ctx"

@@ -22,6 +22,7 @@ from nullbox.protocols.errors import NullBoxError
 from nullbox.protocols.layout import Layout
 from nullbox.protocols.messages import Address, ExitReason, Ping, Pong, PowerCommand, Start, Stop
 from nullbox.supervision.discovery import discover
+from nullbox.supervision.last_report import leave_report
 from nullbox.supervision.root import RootSupervisor
 from nullbox.supervision.settings import Settings, load
 from nullbox.supervision.tree import ROOT, preload, root_specs
@@ -62,13 +63,13 @@ class Launcher:
         except BaseException:
             # Not in order: that would end the VMs. The actors die with this process, and the VMs live on.
             traceback.print_exc()
+            leave_report(self.layout.last_crash, f"nulld:\n{traceback.format_exc()}")
             sys.stderr.flush()
             os._exit(EXIT_GAVE_UP)
         system.shutdown()
         if reason.kind in ("normal", "shutdown"):
             return EXIT_OK
-        sys.stderr.write(f"nulld: the tree is gone: {reason.kind} {reason.detail}\n")
-        return EXIT_GAVE_UP
+        return give_up(self.layout, f"the tree is gone: {reason.kind} {reason.detail}", EXIT_GAVE_UP)
 
     def _watch(self, system: System, root: Address) -> ExitReason | None:
         """Until the root ends (its reason) or we are asked to stop (None)."""
@@ -144,11 +145,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         settings = load(layout.config)
     except NullBoxError as error:
-        sys.stderr.write(f"nulld: {layout.config} is wrong:\n{error.message}\n")
-        raise SystemExit(EXIT_USAGE) from None
+        raise SystemExit(give_up(layout, f"{layout.config} is wrong:\n{error.message}", EXIT_USAGE)) from None
     try:
         code = Launcher(layout, fd).run(settings)
     except NullBoxError as error:
-        sys.stderr.write(f"nulld: {error.message}\n")
-        code = EXIT_GAVE_UP
+        code = give_up(layout, error.message, EXIT_GAVE_UP)
     raise SystemExit(code)
+
+
+def give_up(layout: Layout, why: str, code: int) -> int:
+    """Say why, on standard error and where PID 1 finds it; returns the exit status."""
+    sys.stderr.write(f"nulld: {why}\n")
+    leave_report(layout.last_crash, f"nulld: {why}", after=True)
+    return code

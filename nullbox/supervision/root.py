@@ -10,9 +10,19 @@ import os
 
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.layout import Layout
-from nullbox.protocols.messages import Address, ChildCommand, ExitReason, Failure, PowerCommand, Reply, Start
+from nullbox.protocols.messages import (
+    Address,
+    ChildCommand,
+    CrashReport,
+    ExitReason,
+    Failure,
+    PowerCommand,
+    Reply,
+    Start,
+)
 from nullbox.supervision import events as ev
 from nullbox.supervision.discovery import discover, find_agent
+from nullbox.supervision.last_report import leave_report
 from nullbox.supervision.settings import load
 from nullbox.supervision.state import State, new_state
 from nullbox.supervision.supervisor import Supervisor
@@ -21,7 +31,7 @@ from nullbox.supervision.tree import CAGE_PREFIX, AgentEntry, cage_spec, orphan_
 ORPHAN_IS_GONE = frozenset({"normal", "failed", "shutdown"})
 """Ends that a cage announces, once nothing is left of its VM."""
 
-POWER_VERBS = ("off", "reboot")
+POWER_VERBS = ("off", "reboot", "reset")
 
 
 class RootSupervisor(Supervisor):
@@ -55,6 +65,11 @@ class RootSupervisor(Supervisor):
         if known is not None and known[0] in self._orphans and reason.kind in ORPHAN_IS_GONE:
             self._orphans.discard(known[0])
             self.apply(ev.RemoveChild(known[0]))
+
+    def child_crashed(self, address: Address, report: CrashReport) -> None:
+        """Also leave the report where PID 1 finds it, should it have to hold."""
+        super().child_crashed(address, report)
+        leave_report(self.layout.last_crash, f"{report.child_id}: {report.error}\n{report.traceback}")
 
     def on_child_command(self, message: ChildCommand, sender: Address) -> None:
         """`add` is for an agent's cage whose folder is there by now; the rest is every supervisor's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -63,6 +64,9 @@ class Machine:
     def json(self, *words: str) -> Any:
         return json.loads(self.ok("-o", "json", *words))
 
+    def json_lines(self, *words: str) -> list[Any]:
+        return [json.loads(line) for line in self.ok("-o", "json", *words).splitlines()]
+
     def node(self, name: str) -> dict[str, Any]:
         """One node of the tree."""
         return next(node for node in self.json("tree") if node["id"] == name)
@@ -76,6 +80,13 @@ class Machine:
         connection.settimeout(30.0)
         connection.connect(str(self.folder.socket))
         return connection
+
+    def lose_power(self) -> None:
+        """End QEMU as a loss of power ends a machine: at once, with nothing flushed."""
+        found = run.running(self.folder)
+        assert found is not None, f"the machine has ended by itself:\n{run.tail(self.folder.console)}"
+        found.qemu.send(signal.SIGKILL)
+        until(lambda: not found.qemu.alive() and not found.keeper.alive(), seconds=30, what="the machine to be off")
 
     def console(self) -> str:
         return self.folder.console.read_text(errors="replace")
@@ -94,8 +105,25 @@ def until(look: Callable[[], T | None], *, seconds: float, what: str, every: flo
 
 
 @contextmanager
-def booted(build: Path, scratch: Path, image: str = "test.squashfs", memory_mib: int = 2048) -> Iterator[Machine]:
-    """Boot a machine with a folder of its own; it is powered off, or ended by its pid, whatever happens."""
+def booted(
+    build: Path,
+    scratch: Path,
+    image: str = "test.squashfs",
+    memory_mib: int = 2048,
+    *,
+    state: Path | None = None,
+    wire: Path | None = None,
+    append: tuple[str, ...] = (),
+    reboots: bool = False,
+    extra: tuple[str, ...] = (),
+    seconds: float = 300.0,
+    wait: bool = True,
+) -> Iterator[Machine]:
+    """Boot a machine with a folder of its own; it is powered off, or ended by its pid, whatever happens.
+
+    state: its state disk. wire: where its network card leads (see `host.qemu`). append, reboots, extra: as there.
+    seconds: until it has to be healthy; wait: until it is.
+    """
     kernel, root = build / "bzImage", build / image
     for needed in (kernel, root):
         assert needed.is_file(), f"{needed} is missing: `make kernel image` builds it"
@@ -110,11 +138,17 @@ def booted(build: Path, scratch: Path, image: str = "test.squashfs", memory_mib:
         qmp=folder.qmp,
         kvm=choice.kvm,
         memory_mib=memory_mib,
+        state=state,
+        wire=wire,
+        append=append,
+        reboots=reboots,
+        extra=extra,
     )
     began = time.monotonic()
     try:
         run.start(folder, description, str(choice))
-        run.wait_ready(folder, 300.0)
+        if wait:
+            run.wait_ready(folder, seconds)
         yield Machine(folder, str(choice), time.monotonic() - began)
     finally:
         run.stop(folder, print)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nullbox.egress.dns.wire import UpstreamAnswer, parse_upstream, question
@@ -50,10 +50,13 @@ class _Exchange(asyncio.DatagramProtocol):
 
 
 class Upstream:
-    """A stub resolver client (RFC 1034, 5.3.1) over a list of servers, tried in order."""
+    """A stub resolver client (RFC 1034, 5.3.1) over a list of servers, tried in order.
 
-    def __init__(self, servers: Sequence[Server], timeout: float = TIMEOUT_S) -> None:
-        self._servers = tuple(servers)
+    servers: the list, or who knows it at the time of a question.
+    """
+
+    def __init__(self, servers: Sequence[Server] | Callable[[], Sequence[Server]], timeout: float = TIMEOUT_S) -> None:
+        self._servers = servers if callable(servers) else lambda: servers
         self._timeout = timeout
 
     async def ask(self, name: str) -> UpstreamAnswer:
@@ -63,7 +66,7 @@ class Upstream:
             NullBoxError: `unavailable`, none is configured or none answered.
         """
         failures = []
-        for server in self._servers * ROUNDS:
+        for server in tuple(self._servers()) * ROUNDS:
             try:
                 async with asyncio.timeout(self._timeout):
                     answer = await self._udp(server, name)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from nullbox.bootstrap.cmdline import Cmdline
 from nullbox.bootstrap.lifecycle import (
     MAX_RESTARTS,
+    PERIOD,
     STOP_TIMEOUT,
     Action,
     Boot,
@@ -89,8 +90,21 @@ def test_past_the_limit_the_machine_holds_and_says_why() -> None:
     state, done = play(*dying(MAX_RESTARTS + 1))
     assert state.mode is Mode.HOLDING
     assert done[-1] == Hold(
-        f"the actor system ended {MAX_RESTARTS + 1} times within 60 s, the last time: exited with 70"
+        f"the actor system ended {MAX_RESTARTS + 1} times within {PERIOD:.0f} s, the last time: exited with 70"
     )
+
+
+def test_a_system_that_gives_up_slowly_each_time_ends_in_the_hold_too() -> None:
+    """A service that cannot be started costs the actor system about half a minute before it gives up. With a period
+    of one minute that was never too often, and the machine started over for ever."""
+    steps: list[tuple[float, Event]] = [(0.0, Boot())]
+    now = 0.0
+    for n in range(MAX_RESTARTS + 1):
+        steps += [(now, Spawned(100 + n)), (now + 5, Heartbeat()), (now + 40, Exited(100 + n, "exited with 70"))]
+        now += 40 + 30
+        steps.append((now, Tick()))
+    _, done = play(*steps)
+    assert isinstance(done[-1], Hold)
 
 
 def test_past_the_limit_the_machine_reboots_when_it_is_told_to() -> None:

@@ -11,7 +11,7 @@ from nullbox.bootstrap.cmdline import Cmdline
 from nullbox.bootstrap.host import LinuxHost
 from nullbox.bootstrap.log import Level
 from nullbox.bootstrap.mounts import MOUNTS
-from nullbox.bootstrap.phases import BOOT, DIRECTORIES, EARLY, BootError, run_phases
+from nullbox.bootstrap.phases import BOOT, EARLY, RUN_DIRECTORIES, STATE_DIRECTORIES, BootError, run_phases
 from nullbox.bootstrap.sysctls import SYSCTLS
 
 
@@ -29,9 +29,16 @@ def test_the_whole_trace_in_order() -> None:
         "open_console",
         "disable_ctrl_alt_del",
         "prove_read_only /",
-        "set_hostname box",
         *(f"write {s.path} {s.value}" for s in SYSCTLS),
-        *(f"make_directory {path} {mode:o}" for path, mode in DIRECTORIES),
+        *(f"make_directory {path} {mode:o}" for path, mode in RUN_DIRECTORIES),
+        "mount /var tmpfs",
+        "replace /run/nullbox/state.json 644",
+        *(f"make_directory {path} {mode:o}" for path, mode in STATE_DIRECTORIES),
+        "replace /var/lib/nullbox/random-seed 600",
+        "replace /var/lib/nullbox/machine-id 444",
+        "replace /run/nullbox/machine-id 444",
+        "set_hostname box",
+        "mount /sys/fs/pstore pstore",
         "write /sys/fs/cgroup/cgroup.subtree_control +cpu",
         "write /sys/fs/cgroup/cgroup.subtree_control +memory",
         "write /sys/fs/cgroup/cgroup.subtree_control +pids",
@@ -50,16 +57,35 @@ def test_a_fatal_failure_ends_the_boot_there_and_names_phase_task_and_cause() ->
 
 
 def test_a_tolerated_failure_is_logged_and_the_boot_goes_on() -> None:
-    host = RecordingHost({"write /proc/sys/kernel.yama": OSError(2, "x"), "set_hostname": OSError(1, "no")})
+    host = RecordingHost({"write /proc/sys/kernel/yama": OSError(2, "x"), "set_hostname": OSError(1, "no")})
     log = boot(host)
     warnings = [text for text, level in log if level is Level.WARNING]
-    assert warnings == ["boot phase identity: cannot set the host name: [Errno 1] no"]
+    assert warnings == [
+        "boot phase sysctls: cannot set kernel.yama.ptrace_scope: [Errno 2] x",
+        "boot phase identity: cannot set the host name: [Errno 1] no",
+    ]
     assert host.trace[-1] == "loopback_up"
 
 
 def test_each_phase_logs_its_time() -> None:
     log = boot(RecordingHost())
-    assert [text.split(":")[0] for text, _ in log] == [f"boot phase {p.name}" for p in (*EARLY, *BOOT)]
+    times = [text.split(":")[0] for text, _ in log if text.endswith(" s")]
+    assert times == [f"boot phase {p.name}" for p in (*EARLY, *BOOT)]
+
+
+def test_what_a_task_has_to_say_is_in_the_log() -> None:
+    said = [text for text, _ in boot(RecordingHost())]
+    assert any("/var is memory" in text and "no disk has a partition labelled STATE" in text for text in said)
+    assert "boot phase network: no uplink: there is no network card" in said
+
+
+def test_a_sysctl_that_keeps_another_value_is_said() -> None:
+    class Stubborn(RecordingHost):
+        def read(self, path: str) -> str:
+            return "7\n" if path.endswith("kptr_restrict") else super().read(path)
+
+    said = [text for text, _ in boot(Stubborn())]
+    assert "boot phase sysctls: kernel.kptr_restrict is 7 after it was set to 2" in said
 
 
 def test_a_writable_root_is_fatal() -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from nullbox.bootstrap.mounts import MOUNTS, MS_NOEXEC, MS_NOSUID
+from nullbox.bootstrap.mounts import MOUNTS, MS_NODEV, MS_NOEXEC, MS_NOSUID, PSTORE
+from nullbox.bootstrap.state import in_memory, on_disk
 from nullbox.bootstrap.sysctls import SYSCTLS
+
+ALL = (*MOUNTS, PSTORE, in_memory(), on_disk("vdb1"))
 
 
 def test_nothing_mounted_is_writable_and_executable() -> None:
-    assert [m.target for m in MOUNTS if not m.flags & MS_NOEXEC] == []
+    assert [m.target for m in ALL if not m.flags & MS_NOEXEC] == []
 
 
 def test_nothing_mounted_honours_setuid() -> None:
-    assert [m.target for m in MOUNTS if not m.flags & MS_NOSUID] == []
+    assert [m.target for m in ALL if not m.flags & MS_NOSUID] == []
+
+
+def test_devices_are_found_in_dev_alone() -> None:
+    assert {m.target for m in ALL if not m.flags & MS_NODEV} == {"/dev", "/dev/pts"}
 
 
 def test_a_mount_point_comes_after_the_mount_it_lies_on() -> None:
@@ -32,10 +39,10 @@ def test_no_mount_point_twice_and_every_line_has_its_reason() -> None:
 
 def test_the_contracts_mount_points_are_there() -> None:
     wanted = {"/proc", "/sys", "/dev", "/dev/pts", "/dev/shm", "/tmp", "/run", "/var", "/sys/fs/cgroup"}
-    assert {m.target for m in MOUNTS} == wanted
+    assert {m.target for m in ALL} == wanted | {"/sys/fs/pstore"}
 
 
 def test_sysctls_are_named_once_each_with_a_reason_below_proc_sys() -> None:
     names = [s.name for s in SYSCTLS]
     assert len(set(names)) == len(names)
-    assert all(s.why and s.path.startswith("/proc/sys/") and ".." not in s.path for s in SYSCTLS)
+    assert all(s.why and s.source and s.path.startswith("/proc/sys/") and ".." not in s.path for s in SYSCTLS)

@@ -29,7 +29,7 @@ def test_the_root_is_read_only_twice_and_the_first_disk() -> None:
     command = argv(replace(MACHINE, state=Path("/b/state")))
     root, state = values(command, "-drive")
     assert root == "file=/b/root.squashfs,format=raw,if=none,id=root,readonly=on"
-    assert "readonly" not in state
+    assert state == "file=/b/state,format=raw,if=none,id=state,cache=none"
     words = value(command, "-append").split()
     assert {"ro", "root=/dev/vda", "rootfstype=squashfs"} <= set(words)
 

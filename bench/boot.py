@@ -1,0 +1,106 @@
+"""From power-on to a healthy tree, beside the same kernel with a static C `init` that prints and powers off, in one
+run.
+
+    python bench/boot.py [--rounds 3] [--json FILE]
+
+Both run in the same QEMU with the same acceleration and memory, and take turns; the median of each counts. Power-on
+is the start of QEMU. The tree is healthy when the machine's console says so; the baseline is done when QEMU has ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nullbox.host import acceleration, qemu
+from nullbox.host.qemu import Machine
+
+BUILD = Path(__file__).resolve().parent.parent / "build"
+MUST = {"healthy_to_baseline": ("<=", 2.2)}
+HEALTHY = re.compile(r"nullbox \| NullBox \S+ is healthy")
+DEADLINE = 180.0
+
+INIT = r"""
+#include <stdio.h>
+#include <sys/reboot.h>
+#include <unistd.h>
+int main(void) { puts("hello"); fflush(stdout); sync(); return reboot(RB_POWER_OFF); }
+"""
+
+
+def baseline_root(folder: Path) -> Path:
+    """A SquashFS with nothing but the C program as /sbin/init, and the mount point that the kernel wants."""
+    root = folder / "root"
+    for name in ("sbin", "dev"):
+        (root / name).mkdir(parents=True)
+    (folder / "init.c").write_text(INIT)
+    subprocess.run(["gcc", "-static", "-O2", "-o", root / "sbin/init", folder / "init.c"], check=True)
+    image = folder / "baseline.squashfs"
+    subprocess.run(["mksquashfs", root, image, "-comp", "zstd", "-all-root", "-quiet", "-no-progress"], check=True)
+    return image
+
+
+def timed(machine: Machine, done: Callable[[subprocess.Popen[bytes]], bool]) -> float:
+    """Seconds from the start of QEMU until it is done; then QEMU is ended."""
+    machine.console.write_text("")
+    began = time.monotonic()
+    process = subprocess.Popen(qemu.argv(machine), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        while not done(process):
+            if time.monotonic() > began + DEADLINE:
+                raise TimeoutError(f"not done after {DEADLINE:.0f} s:\n{machine.console.read_text()[-2000:]}")
+            time.sleep(0.01)
+        return time.monotonic() - began
+    finally:
+        process.kill()
+        process.wait()
+
+
+def measure(rounds: int, folder: Path) -> dict[str, Any]:
+    choice = acceleration.choose(qemu.BINARY)
+    print(f"acceleration: {choice}", flush=True)
+    ours = Machine(
+        BUILD / "bzImage", BUILD / "bare.squashfs", folder / "console", folder / "gateway.sock", kvm=choice.kvm
+    )
+    base = replace(ours, root=baseline_root(folder))
+    sides: dict[str, tuple[Machine, Callable[[subprocess.Popen[bytes]], bool]]] = {
+        "baseline": (base, lambda process: process.poll() is not None),
+        "healthy": (ours, lambda process: bool(HEALTHY.search(ours.console.read_text(errors="replace")))),
+    }
+    took: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, (machine, done) in sides.items():
+            took[name].append(timed(machine, done))
+            print(f"{name}: {took[name][-1]:.2f} s", flush=True)
+    found = {f"{name}_s": statistics.median(values) for name, values in took.items()}
+    return {**found, "healthy_to_baseline": found["healthy_s"] / found["baseline_s"], "acceleration": str(choice)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="nullbox-bench-boot-") as folder:
+        found = measure(options.rounds, Path(folder))
+    missed = [name for name, (_, most) in MUST.items() if found[name] > most]
+    print(
+        f"baseline {found['baseline_s']:.2f} s, healthy {found['healthy_s']:.2f} s: {found['healthy_to_baseline']:.2f}x"
+    )
+    if options.json:
+        options.json.write_text(json.dumps({**found, "missed": missed}, indent=1) + "\n")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
