@@ -53,14 +53,14 @@ crash: setup ## crash schedules of the actor tree: SEED=… N=…
 fuzz: setup ## parsers and protocols against random input, for long
 	@NULLBOX_FULL=1 $(PYTEST) tests/fuzz
 
-bench: setup kernel image test-image ## measure, side by side with baselines: build/bench.json
-	@$(PYTHON) -m bench
+bench: setup kernel image test-image build/venv/bench ## measure beside baselines: build/bench.json, bench.md (QUICK=1: 5 minutes)
+	@$(PYTHON) -m bench $(if $(filter-out 0,$(QUICK)),--quick)
 
 docs: setup build/venv/docs ## the documentation as a site: build/docs/index.html
 	@$(PYTHON) -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
 	@echo "build/docs/index.html"
 
-build/venv/docs build/venv/release: pyproject.toml | setup
+build/venv/docs build/venv/release build/venv/bench: pyproject.toml | setup
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[$(notdir $@)]'
 	@touch $@
 

@@ -1,6 +1,6 @@
 """The actor runtime beside its baselines, in one run: stock Thespian over TCP, and two bare processes.
 
-    python bench/actors.py [--seconds 1.0] [--rounds 3] [--kills 200] [--json FILE]
+    python -m bench.actors [--quick] [--rounds 7] [--kills 200] [--json FILE]
 
 Round trips of a 200-byte message between two actors, encoding and decoding included; the bare processes send the
 same bytes over the same socket type and neither encode nor decode. Machines drift, so the sides take turns and the
@@ -13,8 +13,6 @@ network namespace of its own, which has only a loopback device.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import signal
 import socket
@@ -31,17 +29,18 @@ os.environ["THESPLOG_FILE_MAXSIZE"] = "0"
 
 from thespian.actors import Actor, ActorSystem
 
+from bench.command import argument_parser, finish
 from nullbox.actors.base import BaseActor
 from nullbox.actors.system import System, start_system
 from nullbox.protocols import codec
 from nullbox.protocols.messages import Address, ExitReason, Phase, Ping, Query, Ready, Reply, Start
 
 MUST = {
-    "ratio_to_stock_tcp": (">=", 4.0),
-    "ratio_to_bare_processes": (">=", 0.5),
-    "unshared_mb_per_actor": ("<=", 4.0),
-    "creation_ms": ("<=", 6.0),
-    "kill_notice_p99_ms": ("<=", 10.0),
+    "ratio_to_stock_tcp": (">=", 4.0, ""),
+    "ratio_to_bare_processes": (">=", 0.5, ""),
+    "unshared_mb_per_actor": ("<=", 4.0, "MB"),
+    "creation_ms": ("<=", 6.0, "ms"),
+    "kill_notice_p99_ms": ("<=", 10.0, "ms"),
 }
 TEXT = "x" * 180
 MESSAGE = Reply(1, {"text": TEXT, "n": 7})
@@ -245,7 +244,7 @@ class Bare:
 # --- the run ------------------------------------------------------------------------------------------------
 
 
-def measure(seconds: float, rounds: int, kills: int, directory: Path) -> dict[str, float]:
+def measure(seconds: float, rounds: int, kills: int, directory: Path) -> dict[str, float | list[float]]:
     bare, ours, stock = Bare(), Ours(directory), Stock()
     try:
         sides: dict[str, Callable[[float], float]] = {"bare": bare.rate, "ours": ours.rate, "stock": stock.rate}
@@ -261,13 +260,12 @@ def measure(seconds: float, rounds: int, kills: int, directory: Path) -> dict[st
         stock.system.shutdown()
         ours.system.shutdown()
         bare.close()
-    median = {name: statistics.median(found) for name, found in rates.items()}
     return {
-        "round_trips_bare": median["bare"],
-        "round_trips_ours": median["ours"],
-        "round_trips_stock_tcp": median["stock"],
-        "ratio_to_stock_tcp": statistics.median(o / s for o, s in zip(rates["ours"], rates["stock"], strict=True)),
-        "ratio_to_bare_processes": statistics.median(o / b for o, b in zip(rates["ours"], rates["bare"], strict=True)),
+        "round_trips_bare": rates["bare"],
+        "round_trips_ours": rates["ours"],
+        "round_trips_stock_tcp": rates["stock"],
+        "ratio_to_stock_tcp": [ours / stock for ours, stock in zip(rates["ours"], rates["stock"], strict=True)],
+        "ratio_to_bare_processes": [ours / bare for ours, bare in zip(rates["ours"], rates["bare"], strict=True)],
         "creation_ms": creation * 1000,
         "unshared_mb_per_actor": memory,
         "kill_notice_median_ms": statistics.median(notices) * 1000,
@@ -275,45 +273,26 @@ def measure(seconds: float, rounds: int, kills: int, directory: Path) -> dict[st
     }
 
 
-def verdict(found: dict[str, float]) -> list[str]:
-    """What misses its target."""
-    missed = []
-    for name, (relation, bound) in MUST.items():
-        good = found[name] >= bound if relation == ">=" else found[name] <= bound
-        if not good:
-            missed.append(f"{name} is {found[name]:.2f}, must be {relation} {bound}")
-    return missed
-
-
 def enter_network_namespace() -> None:
     """Run again where there is nothing but a loopback device; without root, in a user namespace too."""
     if os.environ.get("NULLBOX_BENCH_ALONE") != "1":
         environment = {**os.environ, "NULLBOX_BENCH_ALONE": "1"}
         flags = "-n" if os.geteuid() == 0 else "-rn"
-        os.execvpe("unshare", ["unshare", flags, sys.executable, *sys.argv], environment)
+        os.execvpe("unshare", ["unshare", flags, sys.executable, "-m", "bench.actors", *sys.argv[1:]], environment)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="The actor runtime beside its baselines.")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of one measurement of one side")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = argument_parser("The actor runtime beside its baselines.")
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
     options = parser.parse_args()
     enter_network_namespace()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # sockets live in memory, as below /run
+    seconds = 0.3 if options.quick else 1.0
     with tempfile.TemporaryDirectory(prefix="nullbox-bench-", dir=memory) as name:
-        found = measure(options.seconds, options.rounds, options.kills, Path(name) / "sockets")
-    for key, figure in found.items():
-        bound = f"   must be {MUST[key][0]} {MUST[key][1]}" if key in MUST else ""
-        print(f"{key:28} {figure:10.2f}{bound}")
-    missed = verdict(found)
-    print("\n".join(missed) or "all targets met")
-    if options.json:
-        options.json.write_text(json.dumps({"figures": found, "missed": missed}, indent=1) + "\n")
-    return 1 if missed else 0
+        found = measure(seconds, options.rounds, options.kills, Path(name) / "sockets")
+    return finish(MUST, found, options.json)
 
 
 if __name__ == "__main__":

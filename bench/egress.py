@@ -1,6 +1,6 @@
 """The firewall with a thousand agents beside itself with one, and the resolver beside its upstream, in one run.
 
-    python bench/egress.py [--agents 1000] [--hosts 20] [--json FILE]
+    python -m bench.egress [--quick] [--rounds 7] [--agents 1000] [--hosts 20] [--json FILE]
 
 Everything happens in network namespaces of the bench's own, with no way out (see tests/support/netlab.py). Machines
 drift, so the sides take turns; of times the smallest counts, since noise only adds. Where a bound is about one core or
@@ -10,8 +10,6 @@ the kernel, processor time counts, so that busy neighbours do not; wall time is 
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import shutil
 import socket
@@ -19,7 +17,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,6 +27,7 @@ import netlab
 from namelab import NameHost, NameServer, Zone, lookup
 from netlab import UPSTREAM, WEB, Lab
 
+from bench.command import argument_parser, finish
 from nullbox.egress.links import change
 from nullbox.egress.nft import KernelFirewall
 from nullbox.egress.pins import Pins
@@ -39,14 +37,14 @@ from nullbox.egress.slots import Slot
 
 MUST = MappingProxyType(
     {
-        "packet_cost_ratio": ("<=", 1.05),
-        "throughput_ratio": (">=", 0.95),
-        "grant_p99_ms": ("<=", 5.0),
-        "revoke_p99_ms": ("<=", 5.0),
-        "full_ruleset_s": ("<=", 2.0),
-        "full_ruleset_mb": ("<=", 150.0),
-        "cached_answers_per_core_s": (">=", 3000.0),
-        "added_latency_ms": ("<=", 2.0),
+        "packet_cost_ratio": ("<=", 1.05, ""),
+        "throughput_ratio": (">=", 0.95, ""),
+        "grant_p99_ms": ("<=", 5.0, "ms"),
+        "revoke_p99_ms": ("<=", 5.0, "ms"),
+        "full_ruleset_s": ("<=", 2.0, "s"),
+        "full_ruleset_mb": ("<=", 150.0, "MB"),
+        "cached_answers_per_core_s": (">=", 3000.0, "/s"),
+        "added_latency_ms": ("<=", 2.0, "ms"),
     }
 )
 FIRST = 10
@@ -223,9 +221,9 @@ def sides(lab: Lab, agents: int, hosts: int, turns: int) -> dict[str, Any]:
     best = {side: min(values) for side, values in cost.items()}
     most = {side: max(values) for side, values in speed.items()}
     return {
-        "packet_us": {side: round(value * 1e6, 3) for side, value in best.items()},
+        **{f"packet_{side}_us": value * 1e6 for side, value in best.items()},
         "packet_cost_ratio": best["all"] / best["one"],
-        "throughput_mb_s": {side: round(value / 1e6, 1) for side, value in most.items()},
+        **{f"throughput_{side}_mb_s": value / 1e6 for side, value in most.items()},
         "throughput_ratio": most["all"] / most["one"],
     }
 
@@ -249,8 +247,8 @@ def names(lab: Lab) -> dict[str, Any]:
         ours += lab.inside("agent1", uncached, gateway, 60)
         theirs += lab.inside("internet", uncached, UPSTREAM, 60)
     found: dict[str, Any] = {
-        "uncached_ms": round(statistics.median(ours) * 1e3, 3),
-        "upstream_ms": round(statistics.median(theirs) * 1e3, 3),
+        "uncached_ms": statistics.median(ours) * 1e3,
+        "upstream_ms": statistics.median(theirs) * 1e3,
         "added_latency_ms": (statistics.median(ours) - statistics.median(theirs)) * 1e3,
     }
     if shutil.which("dnsperf") is not None:
@@ -270,7 +268,7 @@ def p99(values: list[float]) -> float:
     return sorted(values)[int(len(values) * 0.99)] * 1e3
 
 
-def measure(agents: int, hosts: int) -> dict[str, Any]:
+def measure(agents: int, hosts: int, rounds: int) -> dict[str, Any]:
     with Lab(agents=0) as lab:
         seconds, size = lab.inside("internet", full_ruleset, agents, hosts)
     found: dict[str, Any] = {"full_ruleset_s": seconds, "full_ruleset_mb": size}
@@ -284,7 +282,7 @@ def measure(agents: int, hosts: int) -> dict[str, Any]:
         for number in range(2):
             assert lab.inside(f"agent{number}", lookup, Slot(number).gateway, "web.example.com").values == [WEB]
         found |= names(lab)
-        found |= sides(lab, agents, hosts, 4)
+        found |= sides(lab, agents, hosts, rounds)
         lab.host.call("open_link", "agent1", parse_policy(["web.example.com"]))
         lab.host.call("gather", agents, hosts)
         times = lab.host.call("change_grants", 300)
@@ -293,34 +291,15 @@ def measure(agents: int, hosts: int) -> dict[str, Any]:
     return found
 
 
-def met(name: str, found: dict[str, Any]) -> bool | None:
-    """Whether a figure is as it must be; None if it was not taken."""
-    if name not in found:
-        return None
-    how: dict[str, Callable[[float, float], bool]] = {"<=": lambda a, b: a <= b, ">=": lambda a, b: a >= b}
-    sign, bound = MUST[name]
-    return how[sign](found[name], bound)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argument_parser(__doc__)
     parser.add_argument("--agents", type=int, default=1000)
     parser.add_argument("--hosts", type=int, default=20)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    reason = netlab.missing()
-    if reason:
+    if reason := netlab.missing():
         print(f"egress: not measured: {reason}")
-        return 0
-    found = measure(options.agents, options.hosts)
-    for name, value in found.items():
-        sign, bound = MUST.get(name, ("", ""))
-        verdict = {True: "met", False: "MISSED", None: ""}[met(name, found)] if name in MUST else ""
-        shown = f"{value:.3f}" if isinstance(value, float) else value
-        print(f"{name:24} {shown!s:>40} {sign} {bound} {verdict}")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
-    return 0 if all(met(name, found) is not False for name in MUST) else 1
+        return 1
+    return finish(MUST, measure(options.agents, options.hosts, 2 if options.quick else options.rounds), options.json)
 
 
 if __name__ == "__main__":

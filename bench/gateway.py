@@ -1,6 +1,6 @@
 """The gateway beside its baselines, in one run: a bare asyncio line server, and an empty click program.
 
-    python bench/gateway.py [--seconds 5] [--rounds 3] [--json FILE]
+    python -m bench.gateway [--quick] [--rounds 7] [--json FILE]
 
 Two kinds of load, from a process of its own: 200 clients that together offer 5,000 requests a second, where the
 waiting counts from the moment a request was due; and 200 clients that ask as fast as they get answers, for the most
@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,17 +23,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.command import argument_parser, finish
 from nullbox.gateway.memory import MemoryBackend
 from nullbox.gateway.service import GatewayService
 from nullbox.protocols.layout import Layout
 
 MUST = {
-    "version_ms": ("<=", 120.0),
-    "status_to_version": ("<=", 2.5),
-    "offered_p99_ms": ("<=", 50.0),
-    "offered_per_s": (">=", 4_900.0),
-    "most_per_s": (">=", 5_000.0),
-    "most_to_bare": (">=", 0.4),
+    "version_ms": ("<=", 120.0, "ms"),
+    "status_to_version": ("<=", 2.5, ""),
+    "offered_p99_ms": ("<=", 50.0, "ms"),
+    "offered_per_s": (">=", 4_900.0, "/s"),
+    "most_per_s": (">=", 5_000.0, "/s"),
+    "most_to_bare": (">=", 0.4, ""),
 }
 CLIENTS = 200
 OFFERED = 5_000
@@ -81,7 +81,7 @@ SERVERS: dict[str, Callable[[Path], None]] = {"gateway": serve_gateway, "bare": 
 def server(name: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="nb") as folder:
         process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", name, folder],
+            [sys.executable, "-m", "bench.gateway", "--serve", name, folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -135,7 +135,7 @@ def seconds_of(command: list[str]) -> float:
 # --- the run ------------------------------------------------------------------------------------------------
 
 
-def measure(seconds: float, rounds: int) -> dict[str, float]:
+def measure(seconds: float, rounds: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
 
     def note(name: str, value: float) -> None:
@@ -155,42 +155,20 @@ def measure(seconds: float, rounds: int) -> dict[str, float]:
                     note("python_ms", 1000 * seconds_of([sys.executable, "-c", "import click"]))
                     note("version_ms", 1000 * seconds_of([*nullctl, "--socket", path, "version"]))
                     note("status_ms", 1000 * seconds_of([*nullctl, "--socket", path, "status"]))
-    medians = {name: statistics.median(values) for name, values in found.items()}
-    medians["most_per_s"] = medians.pop("gateway_most_per_s")
-    medians["most_to_bare"] = medians["most_per_s"] / medians["bare_most_per_s"]
-    medians["status_to_version"] = medians["status_ms"] / medians["version_ms"]
-    return medians
+    found["most_per_s"] = found.pop("gateway_most_per_s")
+    found["most_to_bare"] = [a / b for a, b in zip(found["most_per_s"], found["bare_most_per_s"], strict=True)]
+    found["status_to_version"] = [a / b for a, b in zip(found["status_ms"], found["version_ms"], strict=True)]
+    return found
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser = argument_parser(__doc__)
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         SERVERS[options.serve[0]](Path(options.serve[1]))
         return 0
-    found = measure(options.seconds, options.rounds)
-    for name, figure in sorted(found.items()):
-        bound = f"   must be {MUST[name][0]} {MUST[name][1]:g}" if name in MUST else ""
-        print(f"{name:20} {figure:10.2f}{bound}")
-    missed = verdict(found)
-    print("\n".join(missed) or "all targets met")
-    if options.json:
-        options.json.write_text(json.dumps({"figures": found, "missed": missed}, indent=1) + "\n")
-    return 1 if missed else 0
-
-
-def verdict(found: dict[str, float]) -> list[str]:
-    """What misses its target."""
-    missed = []
-    for name, (relation, bound) in MUST.items():
-        good = found[name] >= bound if relation == ">=" else found[name] <= bound
-        if not good:
-            missed.append(f"{name} is {found[name]:.2f}, must be {relation} {bound:g}")
-    return missed
+    return finish(MUST, measure(1.0 if options.quick else 5.0, options.rounds), options.json)
 
 
 if __name__ == "__main__":

@@ -172,7 +172,18 @@ class Guest:
 )
 def test_the_launcher_ends_with_the_agents_code(tmp_path: Path, program: str, code: int) -> None:
     guest = Guest(tmp_path / "s", program)
-    assert guest.code() == code
+    assert guest.line().strip() == "listening"
+    with guest.connect() as connection:
+        assert connection.makefile("rb").readline().startswith(b"{"), "an agent's end must not outrun its hello"
+        connection.sendall(control.WELCOME)
+        assert guest.code() == code
+
+
+def test_an_unheard_launcher_waits_for_its_host_but_not_for_ever(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    guest = Guest(tmp_path / "s", "raise SystemExit(3)")
+    assert guest.code() == 3
+    assert time.monotonic() - begun >= launcher.WELCOME_SECONDS
 
 
 SAYS_WHEN_TERMINATED = (
@@ -200,7 +211,7 @@ def test_hello_and_terminate(guest: Guest) -> None:
         hello = control.parse_hello(connection.makefile("rb").readline().rstrip(b"\n"))
         assert hello.kernel == os.uname().release
         assert hello.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        connection.sendall(control.TERMINATE)
+        connection.sendall(control.WELCOME + control.TERMINATE)
         assert guest.code() == 7
 
 
@@ -211,7 +222,7 @@ def test_nonsense_and_floods_cost_their_own_connection_only(guest: Guest) -> Non
     with guest.connect() as connection:
         assert connection.makefile("rb").readline().startswith(b"{")
         connection.sendall(b'{"op": "dance"}\n[1]\nnull\n\xff\n')
-        connection.sendall(control.TERMINATE)
+        connection.sendall(control.WELCOME + control.TERMINATE)
         assert guest.code() == 7
     for connection in connections:
         connection.close()
