@@ -20,7 +20,7 @@ from typing import Any
 
 from bench import report
 
-AREAS = ("actors", "supervision", "egress", "ctxgraph", "gateway")
+AREAS = ("actors", "supervision", "egress", "ctxgraph", "gateway", "boot")
 
 
 def machine() -> dict[str, str]:

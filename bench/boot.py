@@ -1,7 +1,7 @@
 """From power-on to a healthy tree, beside the same kernel with a static C `init` that prints and powers off, in one
 run.
 
-    python bench/boot.py [--rounds 3] [--json FILE]
+    python -m bench.boot [--quick] [--rounds 7] [--json FILE]
 
 Both run in the same QEMU with the same acceleration and memory, and take turns; the median of each counts. Power-on
 is the start of QEMU. The tree is healthy when the machine's console says so; the baseline is done when QEMU has ended.
@@ -9,10 +9,7 @@ is the start of QEMU. The tree is healthy when the machine's console says so; th
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,13 +17,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from bench.command import QUICK_ROUNDS, argument_parser, finish
 from nullbox.host import acceleration, qemu
 from nullbox.host.qemu import Machine
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
-MUST = {"healthy_to_baseline": ("<=", 2.2)}
+MUST = {"healthy_to_baseline": ("<=", 2.2, "")}
 HEALTHY = re.compile(r"nullbox \| NullBox \S+ is healthy")
 DEADLINE = 180.0
 
@@ -66,7 +63,7 @@ def timed(machine: Machine, done: Callable[[subprocess.Popen[bytes]], bool]) -> 
         process.wait()
 
 
-def measure(rounds: int, folder: Path) -> dict[str, Any]:
+def measure(rounds: int, folder: Path) -> dict[str, list[float]]:
     choice = acceleration.choose(qemu.BINARY)
     print(f"acceleration: {choice}", flush=True)
     ours = Machine(
@@ -82,24 +79,18 @@ def measure(rounds: int, folder: Path) -> dict[str, Any]:
         for name, (machine, done) in sides.items():
             took[name].append(timed(machine, done))
             print(f"{name}: {took[name][-1]:.2f} s", flush=True)
-    found = {f"{name}_s": statistics.median(values) for name, values in took.items()}
-    return {**found, "healthy_to_baseline": found["healthy_s"] / found["baseline_s"], "acceleration": str(choice)}
+    return {
+        "baseline_s": took["baseline"],
+        "healthy_s": took["healthy"],
+        "healthy_to_baseline": [ours / base for ours, base in zip(took["healthy"], took["baseline"], strict=True)],
+    }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = argument_parser(__doc__).parse_args()
     with tempfile.TemporaryDirectory(prefix="nullbox-bench-boot-") as folder:
-        found = measure(options.rounds, Path(folder))
-    missed = [name for name, (_, most) in MUST.items() if found[name] > most]
-    print(
-        f"baseline {found['baseline_s']:.2f} s, healthy {found['healthy_s']:.2f} s: {found['healthy_to_baseline']:.2f}x"
-    )
-    if options.json:
-        options.json.write_text(json.dumps({**found, "missed": missed}, indent=1) + "\n")
-    return 1 if missed else 0
+        found = measure(QUICK_ROUNDS if options.quick else options.rounds, Path(folder))
+    return finish(MUST, found, options.json)
 
 
 if __name__ == "__main__":
