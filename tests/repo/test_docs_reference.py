@@ -15,15 +15,20 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import pytest
 from doc_commands import ROOT, blocks
 
 from nullbox.bootstrap.cmdline import Cmdline
-from nullbox.cage.fields import FIELDS, REQUIRED, Field
+from nullbox.cage import manifest, plan, resources
+from nullbox.cage.fields import FIELDS, MAX_LIST, REQUIRED, Field
 from nullbox.cage.manifest import parse as parse_manifest
 from nullbox.cage.problems import Refused
+from nullbox.egress.dns import decide
 from nullbox.egress.dns.decide import Kind
 from nullbox.egress.reasons import TEXT
+from nullbox.gateway import journal
 from nullbox.gateway.doctor import CHECKS
+from nullbox.guest import launcher, nullbox_agent
 from nullbox.protocols.errors import NullBoxError
 from nullbox.protocols.layout import Layout
 from nullbox.supervision import settings, tree
@@ -256,13 +261,51 @@ def test_every_check_of_doctor_is_explained() -> None:
 
 
 def test_the_environment_of_agents_is_what_the_launcher_sets() -> None:
-    launcher = (ROOT / "nullbox" / "guest" / "launcher.py").read_text()
+    source = (ROOT / "nullbox" / "guest" / "launcher.py").read_text()
     shown = re.findall(r"^\| `([A-Z_]+)` \|", (DOCS / "agents.md").read_text(), re.MULTILINE)
     assert shown == ["AGENT_NAME", "AGENT_VERSION", "CTXGRAPH_PORT"]
-    assert all(f'"{name}"' in launcher for name in shown)
+    assert all(f'"{name}"' in source for name in shown)
 
 
 def test_every_design_decision_is_in_the_index() -> None:
     index = (DOCS / "design" / "index.md").read_text()
     pages = {path.name for path in (DOCS / "design").glob("*.md")} - {"index.md"}
     assert set(re.findall(r"\]\(([\w-]+\.md)\)", index)) == pages
+
+
+# --- numbers
+
+NUMBERS = (
+    ("events.md", f"keeps the last {journal.KEEP:,}"),
+    ("events.md", f"longer than {decide.MAX_STAR_LABEL} characters"),
+    ("agent-toml.md", f"{resources.OVERHEAD_MIB} MiB more for the VMM"),
+    (
+        "agent-toml.md",
+        f"room for {['no', 'one', 'two', 'three', 'four', 'five', 'six'][plan.MAX_GRANTS]} filesystem grants",
+    ),
+    ("agent-toml.md", f"at most {manifest.MAX_BYTES // 1024} KiB"),
+    ("agent-toml.md", f"at most {MAX_LIST} entries"),
+    ("agents.md", f"vsock | CID {nullbox_agent.HOST_CID}, port {nullbox_agent.DEFAULT_PORT}"),
+    ("agents.md", f"exit code is {launcher.FAILED}"),
+)
+
+
+@pytest.mark.parametrize(("page", "text"), NUMBERS)
+def test_a_number_in_a_page_is_the_codes(page: str, text: str) -> None:
+    assert text in " ".join((DOCS / page).read_text().split())
+
+
+# --- maps
+
+
+def test_the_map_of_the_code_has_every_folder() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    folders = [path.parent.relative_to(ROOT) for path in (ROOT / "nullbox").glob("*/__init__.py")]
+    folders += [Path(name) for name in ("pykrun", "agents", "kernel", "image", "tests", "docs", "bench")]
+    assert [str(folder) for folder in folders if f"`{folder}/`" not in text] == []
+
+
+def test_the_map_of_the_tests_has_every_folder() -> None:
+    text = (DOCS / "contributing" / "tests.md").read_text()
+    folders = {path.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").rglob("test_*.py")}
+    assert sorted(folder for folder in folders if f"`tests/{folder}/`" not in text) == []
