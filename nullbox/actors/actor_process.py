@@ -20,6 +20,7 @@ from nullbox.actors.base import BaseActor
 from nullbox.actors.children import Child
 from nullbox.actors.process_runtime import ProcessRuntime
 from nullbox.actors.thespian_fixes import Replicator
+from nullbox.actors.threads import crash_with_threads
 from nullbox.actors.transport import naming
 from nullbox.actors.transport.unix import UnixTransport
 from nullbox.protocols.messages import Address, Stop
@@ -142,6 +143,8 @@ def run_actor(
     manager.make_actor()
     if manager.actorInst is None:
         process.end(process.EXIT_CRASH)
+    if manager.base is not None:
+        crash_with_threads(manager.base)
     manager.announce(instance)
     try:
         transport.run(manager.handleMessages)

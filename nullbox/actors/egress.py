@@ -10,7 +10,7 @@ from nullbox.egress.policy import parse_policy
 from nullbox.egress.uplink import Uplink
 from nullbox.protocols.errors import NullBoxError
 from nullbox.protocols.layout import Layout
-from nullbox.protocols.messages import Address, CloseLink, LinkReady, OpenLink, Query, Start
+from nullbox.protocols.messages import Address, CloseLink, ExitReason, LinkReady, OpenLink, Ping, Query, Start
 
 
 class EgressActor(BaseActor):
@@ -26,6 +26,12 @@ class EgressActor(BaseActor):
         if removed:
             self.phase("running", reconciled=removed)
         self.ready()
+
+    def on_ping(self, ping: Ping, sender: Address) -> None:
+        """Alive means that names are resolved, too."""
+        if not self._service.healthy():
+            self.exit(ExitReason("failed", "the resolvers' thread does not answer"))
+        super().on_ping(ping, sender)
 
     def on_open_link(self, message: OpenLink, sender: Address) -> None:
         try:

@@ -64,7 +64,8 @@ class CtxServer:
         self._waiting: Counter[str] = Counter()
         self._methods = methods
         self.store = store
-        self.writer = GroupWriter(store, self._deliver)
+        self._chores: set[asyncio.Future[Any]] = set()
+        self.writer = GroupWriter(store, self._deliver, self._writer_died)
         self._reader = Reader(store.path)
         self._quick = ReaderPool(store.path, "query", QUICK_THREADS, AGENT_SECONDS)
         self._slow = ReaderPool(store.path, "slow", SLOW_THREADS, AGENT_SECONDS)
@@ -115,7 +116,11 @@ class CtxServer:
             self._waiting[agent] -= 1
 
     async def in_writer(self, work: Callable[[Store], T]) -> T:
-        """Run `work` in the writer's thread, between two groups."""
+        """Run `work` in the writer's thread, between two groups.
+
+        Raises:
+            NullBoxError: `unavailable`, that thread is dead. And what `work` raises.
+        """
         future: asyncio.Future[T] = self._loop.create_future()
 
         def chore() -> None:
@@ -127,7 +132,11 @@ class CtxServer:
                 self._loop.call_soon_threadsafe(_resolve, future, value)
 
         self.writer.run(chore)
-        return await future
+        self._chores.add(future)
+        try:
+            return await future
+        finally:
+            self._chores.discard(future)
 
     async def close(self) -> None:
         """Finish the writes that are queued, end the watches, close the store."""
@@ -156,6 +165,13 @@ class CtxServer:
 
     def _deliver(self, done: Sequence[Done]) -> None:
         self._loop.call_soon_threadsafe(self._delivered, done)
+
+    def _writer_died(self, error: NullBoxError) -> None:
+        self._loop.call_soon_threadsafe(self._fail_chores, error)
+
+    def _fail_chores(self, error: NullBoxError) -> None:
+        for future in tuple(self._chores):
+            _fail(future, error)
 
     def _delivered(self, done: Sequence[Done]) -> None:
         last = 0

@@ -37,11 +37,17 @@ class GroupWriter:
 
     deliver: called in the writer's thread once for each group, with (token, outcome) of its operations in order.
         When it is called, all of them are durable or refused.
+    on_death: called in the writer's thread when an exception ends it. The exception then goes on to
+        `threading.excepthook`: in an actor that is the actor's crash.
     """
 
-    def __init__(self, store: Store, deliver: Deliver) -> None:
+    def __init__(
+        self, store: Store, deliver: Deliver, on_death: Callable[[NullBoxError], None] = lambda _error: None
+    ) -> None:
         self.store = store
+        self.dead: NullBoxError | None = None
         self._deliver = deliver
+        self._on_death = on_death
         self._queue: deque[tuple[Op, Any]] = deque()
         self._chores: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
@@ -56,8 +62,10 @@ class GroupWriter:
         """Queue an operation; `deliver` gets the token back with its outcome.
 
         Raises:
-            NullBoxError: `unavailable`: stopped, or too many are waiting.
+            NullBoxError: `unavailable`: stopped, dead, or too many are waiting.
         """
+        if self.dead is not None:
+            raise self.dead
         if self._stopping or len(self._queue) >= MAX_PENDING:
             why = "the store is closing" if self._stopping else f"{MAX_PENDING} writes wait for the disk"
             raise NullBoxError(ErrorCode.UNAVAILABLE, f"{why}; try again later")
@@ -66,7 +74,13 @@ class GroupWriter:
             self._wake.set()
 
     def run(self, chore: Callable[[], None]) -> None:
-        """Have `chore` called in the writer's thread between two groups, which may use the store."""
+        """Have `chore` called in the writer's thread between two groups, which may use the store.
+
+        Raises:
+            NullBoxError: `unavailable`: dead.
+        """
+        if self.dead is not None:
+            raise self.dead
         self._chores.append(chore)
         self._wake.set()
 
@@ -79,6 +93,15 @@ class GroupWriter:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            what = f"the store's writer has died: {type(error).__name__}: {error}"
+            self.dead = NullBoxError(ErrorCode.UNAVAILABLE, what)
+            self._on_death(self.dead)
+            raise
+
+    def _work(self) -> None:
         wait = 0.0
         size = 1
         looked = time.monotonic()

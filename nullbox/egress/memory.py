@@ -148,3 +148,6 @@ class MemoryResolvers:
 
     def forget(self, agent: str) -> int:
         return self.served[agent].forget()
+
+    def healthy(self) -> bool:
+        return True

@@ -226,6 +226,10 @@ class EgressService:
         self.link(agent)
         return self._resolvers.forget(agent) if self._resolvers is not None else 0
 
+    def healthy(self) -> bool:
+        """Whether the resolvers' thread answers. Never blocks."""
+        return self._resolvers is None or self._resolvers.healthy()
+
     def poll(self) -> list[Denial]:
         """Read the kernel's denial record into the event log; what is new."""
         with self._lock:

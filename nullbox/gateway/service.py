@@ -113,8 +113,10 @@ class GatewayService:
         try:
             asyncio.run(self._serve())
         except BaseException as error:
-            log.exception("the gateway ended")
             self._error = error
+            if self._listening.is_set():
+                raise  # `start` has returned: nobody but `threading.excepthook` hears of it, which ends the actor
+            log.exception("the gateway did not start")
         finally:
             self._listening.set()
 
@@ -136,10 +138,13 @@ class GatewayService:
             collecting.append(asyncio.create_task(collect_denials(self._backend, journal)))
             self._beat = time.monotonic()
             self._listening.set()
-            while not self._stopping.is_set():
+            stopping = asyncio.create_task(self._stopping.wait())
+            while not stopping.done():
                 self._beat = time.monotonic()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), BEAT)
+                await asyncio.wait((stopping, *collecting), timeout=BEAT, return_when=asyncio.FIRST_COMPLETED)
+                for task in collecting:
+                    if task.done():  # they run for ever: what ended it ends the gateway
+                        raise task.exception() or RuntimeError(f"{task.get_coro()} has returned")
         finally:
             for task in collecting:
                 task.cancel()

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
@@ -23,6 +24,8 @@ MAX_CONNECTIONS = 16
 IDLE_S = 10.0
 """A TCP connection that asks nothing for this long is closed (RFC 7766, 6.2.3)."""
 START_S = 10.0
+SICK_AFTER_S = 10.0
+"""Seconds that the thread may leave a question after its health unanswered."""
 
 T = TypeVar("T")
 
@@ -46,6 +49,10 @@ class Resolvers(Protocol):
 
     def forget(self, agent: str) -> int:
         """Drop the agent's cached answers; how many there were."""
+        ...
+
+    def healthy(self) -> bool:
+        """Whether they answer. Never blocks; to be asked again and again."""
         ...
 
 
@@ -102,6 +109,7 @@ class ResolverThread:
         self._port = port
         self._device_bound = device_bound
         self._served: dict[str, _Served] = {}
+        self._asked: float | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="egress-dns", daemon=True)
         self._thread.start()
@@ -130,6 +138,17 @@ class ResolverThread:
             return self._served[agent].resolver.forget() if agent in self._served else 0
 
         return self._do(work())
+
+    def healthy(self) -> bool:
+        """Whether the thread lives and its loop turns: each call leaves a question with it that it has to take back."""
+        asked = self._asked
+        if asked is None:
+            self._asked = asked = time.monotonic()
+            self._loop.call_soon_threadsafe(self._answer)
+        return self._thread.is_alive() and time.monotonic() - asked < SICK_AFTER_S
+
+    def _answer(self) -> None:
+        self._asked = None
 
     def stop(self) -> None:
         """Close everything and end the thread."""
