@@ -76,12 +76,16 @@ class CageActor(BaseActor):
         self._vm = Vm(self._agent, self._layout, self._cgroups)
         try:
             self._manifest = self._read_manifest()
-            self._plan = self._vm.adopt()
-            if self._plan is not None:
-                self._begin(adopted(frozen=self._vm.cgroup.frozen, now=time.monotonic()))
-            else:
-                self._vm.prepare()
-                self._ask_for_link_and_channel()
+        except (FileNotFoundError, NotADirectoryError, NullBoxError) as error:
+            self._give_up(str(error))  # with whatever VM there is: its agent was removed
+        # Any other failure up to here says nothing about the VM: it is a crash, and the next incarnation adopts.
+        self._plan = self._vm.adopt()
+        if self._plan is not None:
+            self._begin(adopted(frozen=self._vm.cgroup.frozen, now=time.monotonic()))
+            return
+        try:
+            self._vm.prepare()
+            self._ask_for_link_and_channel()
         except (OSError, NullBoxError) as error:
             self._give_up(str(error))
 

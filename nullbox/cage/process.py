@@ -37,11 +37,15 @@ class PidRecord:
 
 
 def load_record(path: Path) -> PidRecord | None:
-    """The record in a file; None when there is none or it is no record."""
+    """The record in a file; None when there is none or it is no record.
+
+    Raises:
+        OSError: it cannot be read, which does not say that there is none.
+    """
     try:
         data = json.loads(path.read_text())
         return PidRecord(pid=int(data["pid"]), start_time=int(data["start_time"]))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
 
 
@@ -71,19 +75,37 @@ class VmProcess:
         *,
         python: Sequence[str],
         environ: Mapping[str, str],
+        record: Path | None = None,
     ) -> VmProcess:
         """Start the runner in a session of its own, with nothing but the console open.
 
         python: the interpreter with its options, able to import nullbox. environ: the whole environment.
+        record: where to note who it is. The runner waits until this process has done so, or has died; not noted, it
+            ends by itself (`vmm.await_record`), for nobody could ever find it again.
 
         Raises:
-            OSError: it could not be started.
+            OSError: it could not be started, or noted.
         """
+        source, hold = os.pipe2(os.O_CLOEXEC) if record is not None else (os.open(os.devnull, os.O_RDONLY), -1)
+        try:
+            process = cls._spawn(plan_file, console, python, environ, source)
+            if record is not None:
+                process.record.save(record)
+            return process
+        finally:
+            os.close(source)
+            if hold >= 0:
+                os.close(hold)
+
+    @classmethod
+    def _spawn(
+        cls, plan_file: Path, console: Path, python: Sequence[str], environ: Mapping[str, str], source: int
+    ) -> VmProcess:
         output = os.open(console, os.O_RDWR | os.O_CLOEXEC)
         try:
             child = subprocess.Popen(
                 [*python, "-m", RUNNER, str(plan_file)],
-                stdin=subprocess.DEVNULL,
+                stdin=source,
                 stdout=output,
                 stderr=output,
                 env=dict(environ),

@@ -89,21 +89,27 @@ class Vm:
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "LD_LIBRARY_PATH": str(self.layout.library_dir),
             },
+            record=self.folder / "pid.json",
         )
-        self.process.record.save(self.folder / "pid.json")
         self._open_console()
 
     def adopt(self) -> VmPlan | None:
-        """Take over the VM that an earlier actor left running. None when there is none."""
+        """Take over the VM that an earlier actor left running. None when there is none.
+
+        Raises:
+            OSError: there may be one, and it cannot be found out or taken over now. It runs on.
+        """
         record = load_record(self.folder / "pid.json")
         process = VmProcess.adopt(record) if record is not None else None
         if process is None:
             return None
         try:
             plan = planfile.loads((self.folder / "plan.json").read_text())
-        except (OSError, ValueError):
+        except BaseException as error:
             process.close()
-            return None
+            if isinstance(error, ValueError):
+                return None
+            raise
         self.process = process
         self._open_console()
         return plan

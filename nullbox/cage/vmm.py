@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from enum import IntEnum
 from pathlib import Path
@@ -24,6 +25,7 @@ class Failure(IntEnum):
     """Why there is no VM: exit codes of the runner. 125 to 127 are libkrun's own, for a guest that could not start."""
 
     USAGE = 2
+    RECORD = 118
     PLAN = 119
     CONSOLE = 120
     CGROUP = 121
@@ -47,12 +49,31 @@ def main(arguments: list[str]) -> NoReturn:
         sys.exit(Failure.USAGE)
     failure_file: Path | None = None
     try:
+        await_record(Path(arguments[0]).parent)
         plan = read_plan(Path(arguments[0]))
         failure_file = Path(plan.failure)
         run(plan)
     except NoVm as error:
         report(error, failure_file)
         sys.exit(error.failure)
+
+
+def await_record(folder: Path) -> None:
+    """Wait until whoever started this process has noted who it is, so that a VM can always be found again.
+
+    Standard input is a pipe to the starter then (`process.VmProcess.spawn`); its end means that the record is written,
+    or that the starter died before. In that case another VM is started soon, so nothing is touched, or said.
+    """
+    if not stat.S_ISFIFO(os.fstat(0).st_mode):
+        return
+    while os.read(0, 1):
+        pass
+    try:
+        named = json.loads((folder / "pid.json").read_text())["pid"]
+    except (OSError, ValueError, KeyError, TypeError):
+        named = None
+    if named != os.getpid():
+        sys.exit(Failure.RECORD)
 
 
 def read_plan(path: Path) -> VmPlan:

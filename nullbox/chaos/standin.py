@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import selectors
+import signal
 import socket
 import struct
 import sys
@@ -20,7 +21,7 @@ import uuid
 from pathlib import Path
 from typing import NoReturn
 
-from nullbox.cage.vmm import join_cgroup, read_plan, take_console
+from nullbox.cage.vmm import await_record, join_cgroup, read_plan, take_console
 from nullbox.cage.vmplan import VmPlan
 
 TUNSETIFF = 0x400454CA
@@ -40,11 +41,13 @@ class StandIn:
         folder = Path(plan.console).parent
         run = folder.parents[2]
         self.agent = plan.agent
+        self.secret = json.loads((run.parent / "config.json").read_text())["secret"]
         self.acks = open(acknowledged(run, plan.agent), "ab", buffering=0)  # noqa: SIM115 - for the process's life
         self.ctx_path = str(run / "nullbox" / "ctx" / f"{plan.agent}.sock")
         self.ctx: socket.socket | None = None
         self.asked = ""
         self.pending = b""
+        self.spoken = 0
         self.selector = selectors.DefaultSelector()
         self.boot_id = str(uuid.uuid4())
         control = socket.socket(socket.AF_UNIX)
@@ -81,6 +84,7 @@ class StandIn:
 
     def run(self) -> NoReturn:
         print(f"{self.agent} up, boot {self.boot_id}", flush=True)
+        signal.signal(signal.SIGUSR1, lambda *_: self.speak())
         number, due = 0, time.monotonic()
         while True:
             for key, _ in self.selector.select(max(0.0, due - time.monotonic())):
@@ -91,6 +95,11 @@ class StandIn:
                 self.misbehave()
                 if self.ctx is None or not self.asked:
                     self.write(number)
+
+    def speak(self) -> None:
+        """A line on the console whenever somebody sends SIGUSR1."""
+        self.spoken += 1
+        print(f"{self.agent} spoke {self.spoken}", flush=True)
 
     def misbehave(self) -> None:
         if self.tap >= 0 and self.frame:
@@ -136,7 +145,7 @@ class StandIn:
             "jsonrpc": "2.0",
             "id": number,
             "method": "write",
-            "params": {"key": f"chaos.{self.agent}", "value": self.asked},
+            "params": {"key": f"chaos.{self.agent}", "value": {"note": self.asked, "secret": self.secret}},
         }
         try:
             self.ctx.sendall(json.dumps(request).encode() + b"\n")
@@ -164,6 +173,7 @@ class StandIn:
 
 
 def main() -> NoReturn:
+    await_record(Path(sys.argv[1]).parent)
     plan = read_plan(Path(sys.argv[1]))
     take_console(Path(plan.console))
     join_cgroup(Path(plan.cgroup))

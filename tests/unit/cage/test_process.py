@@ -171,6 +171,45 @@ def test_a_signal_is_told_from_a_code(folder: Path) -> None:
     assert (record.code, record.signal) == (None, signal.SIGKILL)
 
 
+def test_a_runner_waits_until_it_is_noted(folder: Path, reader: int) -> None:
+    made = planned(folder, cgroup=folder / "cgroup", library="/nonexistent.so")
+    (folder / "plan.json").write_text(planfile.dumps(made))
+    record = folder / "pid.json"
+    process = VmProcess.spawn(
+        folder / "plan.json", folder / "console", python=[sys.executable], environ=ENVIRON, record=record
+    )
+    assert load_record(record) == process.record
+    assert ended(process, folder).code == Failure.LIBRARY
+
+
+def test_a_runner_that_nobody_noted_ends_and_touches_nothing(
+    folder: Path, reader: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cage that was killed between the start of its VMM and the note of it once left a second VM running."""
+    made = planned(folder, cgroup=folder / "cgroup", library="/nonexistent.so")
+    (folder / "plan.json").write_text(planfile.dumps(made))
+    started: list[int] = []
+
+    def fail(self: PidRecord, path: Path) -> None:
+        started.append(self.pid)
+        raise OSError(28, "no space")
+
+    monkeypatch.setattr(PidRecord, "save", fail)
+    with pytest.raises(OSError, match="no space"):
+        VmProcess.spawn(
+            folder / "plan.json",
+            folder / "console",
+            python=[sys.executable],
+            environ=ENVIRON,
+            record=folder / "pid.json",
+        )
+    _, status = os.waitpid(started[0], 0)
+    assert os.waitstatus_to_exitcode(status) == Failure.RECORD
+    assert console(reader) == ""
+    assert not (folder / "failure.json").exists()
+    assert (folder / "cgroup" / "cgroup.procs").read_text() == ""
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"pid": "x", "start_time": 1}', '{"pid": null, "start_time": 1}'])
 def test_a_broken_record_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "pid").write_text(text)
