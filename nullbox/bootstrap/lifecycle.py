@@ -38,7 +38,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """deadline: the time at which `Tick` has something to do, or None."""
+    """deadline: the time at which `Tick` has something to do, or None. healthy: what the tree said last of itself."""
 
     mode: Mode = Mode.WAITING
     pid: int = 0
@@ -46,6 +46,7 @@ class State:
     deaths: tuple[float, ...] = ()
     ending: str = "off"
     reason: str = ""
+    healthy: bool = False
 
 
 # --- events
@@ -68,7 +69,9 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The actor system says that its tree answers."""
+    """The actor system says that its tree answers, and whether all services run."""
+
+    healthy: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +163,11 @@ def decide(state: State, event: Event, now: float, options: Cmdline) -> Decision
             return _died(state, f"could not be started: {reason}", now, options)
         case Exited(pid, how) if pid == state.pid:
             return _died(replace(state, pid=0), how, now, options)
-        case Heartbeat() if state.mode is Mode.STARTING:
-            up = replace(state, mode=Mode.UP, deadline=now + options.heartbeat_timeout)
+        case Heartbeat(healthy) if state.mode is Mode.STARTING:
+            up = replace(state, mode=Mode.UP, deadline=now + options.heartbeat_timeout, healthy=healthy)
             return Decision(up, (Say("the actor system is up"),))
-        case Heartbeat() if state.mode is Mode.UP:
-            return Decision(replace(state, deadline=now + options.heartbeat_timeout))
+        case Heartbeat(healthy) if state.mode is Mode.UP:
+            return Decision(replace(state, deadline=now + options.heartbeat_timeout, healthy=healthy))
         case Tick() if state.deadline is not None and now >= state.deadline:
             return _deadline(state)
         case _:
@@ -184,6 +187,7 @@ def _power(state: State, ending: str, now: float) -> Decision:
 
 
 def _died(state: State, how: str, now: float, options: Cmdline) -> Decision:
+    state = replace(state, healthy=False)
     if state.mode is Mode.STOPPING:
         done = replace(state, mode=Mode.DONE, deadline=None)
         return Decision(done, (End(state.ending),))

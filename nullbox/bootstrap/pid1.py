@@ -26,7 +26,8 @@ from nullbox.bootstrap.watchdog import Watchdog
 from nullbox.protocols.layout import Layout
 
 HEARTBEAT_ENV: Final = "NULLD_HEARTBEAT_FD"
-"""The actor system's end of the pipe to us: `.` for a sign of life, a line `off` or `reboot` for a power request."""
+"""The actor system's end of the pipe to us: `.` for a sign of life, `+` for one of a tree whose services all run, a
+line `off` or `reboot` for a power request."""
 
 SIGNALS: Final = {
     signal.SIGTERM: "off",
@@ -55,6 +56,7 @@ class Pid1:
         self._selector = selectors.DefaultSelector()
         self._pipe = -1
         self._line = b""
+        self._again = False
         self._watchdog = Watchdog()
         self._uplink = UplinkKeeper(host, log, options)
         self._save_at = time.monotonic() + SAVE_EVERY
@@ -70,6 +72,7 @@ class Pid1:
                 self._step()
             except Exception as error:  # PID 1 must not die of anything
                 self._log(f"PID 1: {type(error).__name__}: {error}", Level.ERROR)
+                self._again = True  # what woke it may be used up, and not done
                 time.sleep(0.1)
 
     def _install_signals(self) -> None:
@@ -80,7 +83,9 @@ class Pid1:
             signal.signal(signum, lambda *_: None)
 
     def _step(self) -> None:
-        for key, _ in self._selector.select(self._wait()):
+        ready = self._selector.select(self._wait())
+        self._again = False
+        for key, _ in ready:
             if key.fd == self._signals:
                 self._read_signals()
             else:
@@ -93,9 +98,11 @@ class Pid1:
         if self._state.mode is not lifecycle.Mode.STOPPING:
             self._uplink.tick()
         self._save()
-        self._watchdog.pet(healthy=self._state.mode is lifecycle.Mode.UP)
+        self._watchdog.pet(healthy=self._state.mode is lifecycle.Mode.UP and self._state.healthy)
 
     def _wait(self) -> float:
+        if self._again:
+            return 0.0
         deadlines = [due for due in (self._state.deadline, self._uplink.due) if due is not None]
         return min(max(0.0, min(deadlines) - time.monotonic()), LONGEST_WAIT) if deadlines else LONGEST_WAIT
 
@@ -115,9 +122,9 @@ class Pid1:
         if not data:  # the last writer is gone; its exit status comes by SIGCHLD
             self._close_pipe()
             return
-        if b"." in data:
-            self._tell(lifecycle.Heartbeat())
-        *lines, self._line = (self._line + data.replace(b".", b"")).split(b"\n")
+        if b"." in data or b"+" in data:
+            self._tell(lifecycle.Heartbeat(healthy=data.rfind(b"+") > data.rfind(b".")))
+        *lines, self._line = (self._line + data.translate(None, b".+")).split(b"\n")
         self._line = self._line[-64:]
         for line in lines:
             if line:

@@ -20,7 +20,7 @@ from pathlib import Path
 from nullbox.actors.system import System, start_system
 from nullbox.protocols.errors import NullBoxError
 from nullbox.protocols.layout import Layout
-from nullbox.protocols.messages import Address, ExitReason, Ping, Pong, PowerCommand, Start, Stop
+from nullbox.protocols.messages import Address, ExitReason, PowerCommand, Query, Reply, Start, Stop
 from nullbox.supervision.discovery import discover
 from nullbox.supervision.last_report import leave_report
 from nullbox.supervision.root import RootSupervisor
@@ -28,8 +28,8 @@ from nullbox.supervision.settings import Settings, load
 from nullbox.supervision.tree import ROOT, preload, root_specs
 
 HEARTBEAT_FD = "NULLD_HEARTBEAT_FD"
-"""Environment: the number of the inherited descriptor that leads to PID 1. One "." is one sign of life; "off" or
-"reboot" and a newline ask for that once the system has ended."""
+"""Environment: the number of the inherited descriptor that leads to PID 1. One "." is one sign of life, one "+" that of
+a tree whose services all run; "off" or "reboot" and a newline ask for that once the system has ended."""
 BEAT = 2.0
 """Seconds between two questions to the root."""
 STOP_TIMEOUT = 25.0
@@ -78,7 +78,7 @@ class Launcher:
             now = time.monotonic()
             if now >= next_beat:
                 seq += 1
-                system.tell(root, Ping(seq))
+                system.tell(root, Query(seq, "health", {}))
                 next_beat = now + BEAT
             ended = system.wait(0.0)
             if ended is not None:
@@ -90,8 +90,8 @@ class Launcher:
         return None
 
     def _take(self, message: object) -> None:
-        if isinstance(message, Pong):
-            self._tell_pid1(b".")
+        if isinstance(message, Reply):
+            self._tell_pid1(b"+" if message.value.get("healthy") else b".")
         elif isinstance(message, PowerCommand):
             self._tell_pid1(message.verb.encode() + b"\n")
             self.asked_to_stop = f"power {message.verb}"

@@ -70,6 +70,13 @@ def test_a_sign_of_life_puts_the_deadline_off() -> None:
     assert done == [Spawn()]
 
 
+def test_health_is_what_the_tree_said_last_and_ends_with_it() -> None:
+    assert play(*UP)[0].healthy
+    assert not play(*UP, (4.0, Heartbeat(healthy=False)))[0].healthy
+    assert play(*UP, (4.0, Heartbeat(healthy=False)), (5.0, Heartbeat()))[0].healthy
+    assert not play(*UP, (4.0, Exited(50, "x")))[0].healthy
+
+
 def test_a_start_that_takes_too_long_is_killed() -> None:
     _, done = play((0.0, Boot()), (0.0, Spawned(50)), (OPTIONS.start_timeout, Tick()))
     assert done == [Spawn(), Kill(50, "it did not come up in time")]
@@ -147,7 +154,7 @@ EVENTS = st.one_of(
     st.builds(Boot),
     st.builds(Spawned, st.integers(2, 4)),
     st.builds(SpawnFailed, st.just("no")),
-    st.builds(Heartbeat),
+    st.builds(Heartbeat, st.booleans()),
     st.builds(Exited, st.integers(2, 4), st.just("x")),
     st.builds(Power, st.sampled_from(["off", "reboot", "sideways"])),
     st.builds(Tick),

@@ -3,15 +3,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
 from recording import RecordingHost
 
 from nullbox.bootstrap import lifecycle
 from nullbox.bootstrap.cmdline import Cmdline
 from nullbox.bootstrap.log import MAX_LINE, KernelLog, Level, record
 from nullbox.bootstrap.pid1 import Pid1, nulld_argv
+from nullbox.protocols.exits import ExitRecord
 from nullbox.protocols.layout import Layout
 
 
@@ -60,3 +63,25 @@ def test_a_start_that_fails_in_any_way_is_tried_again(tmp_path: Path) -> None:
     pid1._tell(lifecycle.Boot())
     assert pid1._state.mode is lifecycle.Mode.WAITING
     assert pid1._state.deadline is not None
+
+
+def test_after_an_error_it_looks_again_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal that woke it is used up: an orphan, or the actor system, would else lie dead for five seconds."""
+    looked: list[float] = []
+
+    def reap(*_: object, **__: object) -> Iterator[ExitRecord]:
+        looked.append(time.monotonic())
+        if len(looked) == 3:
+            raise KeyboardInterrupt  # which ends the loop, as nothing else does
+        if len(looked) == 2:
+            raise OSError(5, "as the test asked")
+        os.write(pid1._signals_writer, b"\x11")  # SIGCHLD
+        return iter(())
+
+    pid1 = Pid1(RecordingHost(), KernelLog(str(tmp_path / "kmsg")), Cmdline(), Layout(run=tmp_path))
+    monkeypatch.setattr("nullbox.bootstrap.pid1.reap", reap)
+    monkeypatch.setattr(pid1, "_install_signals", lambda: pid1._selector.register(pid1._signals, 1))
+    os.write(pid1._signals_writer, b"\x11")
+    with pytest.raises(KeyboardInterrupt):
+        pid1.run()
+    assert looked[2] - looked[1] < 2.0
