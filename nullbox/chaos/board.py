@@ -9,12 +9,14 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import time
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
-ARMED = struct.Struct("<IHBBII")
-"""generation (0: nothing armed), point, when, fault, passes to let go by, pid that took it (0: nobody)."""
+ARMED = struct.Struct("<IHBBIId")
+"""generation (0: nothing armed), point, when, fault, passes to let go by, pid that took it (0: nobody), when (the
+monotonic clock, which all processes share)."""
 COUNTERS = 64
 SIZE = 4096
 
@@ -31,6 +33,7 @@ class Armed(NamedTuple):
     fault: int
     skip: int
     taken_by: int
+    taken_at: float
 
 
 class Board:
@@ -50,11 +53,11 @@ class Board:
     def arm(self, point: int, when: When, fault: int, skip: int = 0) -> None:
         """The next process that passes there, after `skip` others, fails."""
         generation = self.armed().generation + 1
-        ARMED.pack_into(self._map, 0, generation, point, when, fault, skip, 0)
+        ARMED.pack_into(self._map, 0, generation, point, when, fault, skip, 0, 0.0)
 
     def disarm(self) -> None:
         before = self.armed()
-        ARMED.pack_into(self._map, 0, before.generation, 0, 0, 0, 0, before.taken_by)
+        ARMED.pack_into(self._map, 0, before.generation, 0, 0, 0, 0, before.taken_by, before.taken_at)
 
     def taken(self) -> bool:
         """Whether the fault armed last has happened."""
@@ -71,7 +74,7 @@ class Board:
         if armed.skip:
             ARMED.pack_into(self._map, 0, *armed._replace(skip=armed.skip - 1))
             return 0
-        ARMED.pack_into(self._map, 0, *armed._replace(taken_by=os.getpid()))
+        ARMED.pack_into(self._map, 0, *armed._replace(taken_by=os.getpid(), taken_at=time.monotonic()))
         return armed.fault
 
     def passes(self, point: int, when: When) -> int:

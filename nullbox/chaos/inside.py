@@ -45,7 +45,11 @@ def nulld(folder: Path, config: dict[str, Any]) -> None:
     """The product's launcher, on the product's tree, with a stand-in for the VM and for cgroup limits."""
     from nullbox.actors import cage as cage_actor
     from nullbox.cage import cgroup, process
+    from nullbox.egress.dns import server as resolvers
+    from nullbox.gateway import service as gateway
     from nullbox.supervision import nulld as launcher
+    from nullbox.supervision import tree
+    from nullbox.supervision.backoff import Backoff
 
     # The machine's cgroup v2 may come without controllers; freezing and killing work all the same.
     create = cgroup.Cgroup.create
@@ -53,7 +57,11 @@ def nulld(folder: Path, config: dict[str, Any]) -> None:
     replace(cgroup.Cgroup, "create", lambda self, limits: create(self, {}))
     replace(cage_actor, "CgroupTree", functools.partial(cgroup.CgroupTree, branch=config["cgroup"]))
     replace(process, "RUNNER", "nullbox.chaos.standin")
+    replace(tree, "CAGE_BACKOFF", Backoff(**config["backoff"]))
     replace(launcher, "BEAT", config["beat"])
+    replace(gateway, "SICK_AFTER", config["heartbeat_timeout"])
+    replace(gateway, "BEAT", config["beat"])
+    replace(resolvers, "SICK_AFTER_S", config["heartbeat_timeout"])
     weave(Board(folder / "board"), ACTORS)
     roots = layout_of(folder)
     launcher.main(["--run", str(roots.run), "--state", str(roots.state), "--system", str(roots.system)])

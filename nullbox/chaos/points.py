@@ -7,8 +7,22 @@ it: before, nothing has happened yet; after, it has, and the caller never learns
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from nullbox.chaos.faults import RAISED, Fault
+
+
+class Passed(StrEnum):
+    """When a point is passed: what has to be brought about for it."""
+
+    ALWAYS = "always"
+    """All the time: heartbeats, writes and requests do it."""
+    RESTART = "restart"
+    """When an agent is restarted."""
+    START = "start"
+    """When the owner starts: it has to be killed."""
+    DEATH = "death"
+    """When a service dies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +31,7 @@ class Point:
 
     owner: str
     target: str
+    passed: Passed = Passed.RESTART
 
     @property
     def name(self) -> str:
@@ -30,30 +45,30 @@ class Point:
 
 POINTS: tuple[Point, ...] = (
     Point("egress", "nullbox.egress.nft:KernelFirewall.apply"),
-    Point("egress", "nullbox.egress.nft:KernelFirewall.objects"),
+    Point("egress", "nullbox.egress.nft:KernelFirewall.objects", Passed.START),
     Point("egress", "nullbox.egress.tap:KernelTaps.list"),
     Point("egress", "nullbox.egress.tap:KernelTaps.create"),
     Point("egress", "nullbox.egress.tap:KernelTaps.up"),
     Point("egress", "nullbox.egress.tap:KernelTaps.remove"),
-    Point("egress", "nullbox.egress.tap:KernelTaps.enable_forwarding"),
-    Point("egress", "nullbox.actors.egress:EgressActor.ready"),
+    Point("egress", "nullbox.egress.tap:KernelTaps.enable_forwarding", Passed.START),
+    Point("egress", "nullbox.actors.egress:EgressActor.ready", Passed.START),
     Point("egress", "nullbox.actors.egress:EgressActor.on_open_link"),
     Point("egress", "nullbox.actors.egress:EgressActor.on_close_link"),
-    Point("egress", "nullbox.actors.egress:EgressActor.on_ping"),
-    Point("ctxgraph", "nullbox.ctxgraph.store:Store.apply"),
-    Point("ctxgraph", "nullbox.ctxgraph.store:Store._commit"),
-    Point("ctxgraph", "nullbox.ctxgraph.service:CtxgraphService.start"),
+    Point("egress", "nullbox.actors.egress:EgressActor.on_ping", Passed.ALWAYS),
+    Point("ctxgraph", "nullbox.ctxgraph.store:Store.apply", Passed.ALWAYS),
+    Point("ctxgraph", "nullbox.ctxgraph.store:Store._commit", Passed.ALWAYS),
+    Point("ctxgraph", "nullbox.ctxgraph.service:CtxgraphService.start", Passed.START),
     Point("ctxgraph", "nullbox.ctxgraph.service:CtxgraphService.open_channel"),
     Point("ctxgraph", "nullbox.ctxgraph.service:CtxgraphService.close_channel"),
-    Point("ctxgraph", "nullbox.actors.ctxgraph:CtxgraphActor.ready"),
-    Point("ctxgraph", "nullbox.actors.ctxgraph:CtxgraphActor.on_ping"),
-    Point("gateway", "nullbox.gateway.service:GatewayService.start"),
-    Point("gateway", "nullbox.actors.gateway:GatewayActor.ready"),
-    Point("gateway", "nullbox.actors.gateway:GatewayActor.on_reply"),
+    Point("ctxgraph", "nullbox.actors.ctxgraph:CtxgraphActor.ready", Passed.START),
+    Point("ctxgraph", "nullbox.actors.ctxgraph:CtxgraphActor.on_ping", Passed.ALWAYS),
+    Point("gateway", "nullbox.gateway.service:GatewayService.start", Passed.START),
+    Point("gateway", "nullbox.actors.gateway:GatewayActor.ready", Passed.START),
+    Point("gateway", "nullbox.actors.gateway:GatewayActor.on_reply", Passed.ALWAYS),
     Point("gateway", "nullbox.actors.gateway:GatewayActor.on_peers"),
-    Point("gateway", "nullbox.actors.gateway:GatewayActor.on_ping"),
+    Point("gateway", "nullbox.actors.gateway:GatewayActor.on_ping", Passed.ALWAYS),
     Point("cage", "nullbox.cage.vm:Vm.prepare"),
-    Point("cage", "nullbox.cage.vm:Vm.adopt"),
+    Point("cage", "nullbox.cage.vm:Vm.adopt", Passed.START),
     Point("cage", "nullbox.cage.vm:Vm.spawn"),
     Point("cage", "nullbox.cage.process:VmProcess.spawn"),
     Point("cage", "nullbox.cage.process:PidRecord.save"),
@@ -64,20 +79,20 @@ POINTS: tuple[Point, ...] = (
     Point("cage", "nullbox.actors.cage:CageActor.ready"),
     Point("cage", "nullbox.actors.cage:CageActor.on_link_ready"),
     Point("cage", "nullbox.actors.cage:CageActor.on_channel_ready"),
-    Point("cage", "nullbox.actors.cage:CageActor.on_ping"),
-    Point("nulld", "nullbox.supervision.supervisor:Supervisor.spawn"),
-    Point("nulld", "nullbox.supervision.supervisor:Supervisor.tell"),
-    Point("nulld", "nullbox.supervision.supervisor:Supervisor.after"),
-    Point("nulld", "nullbox.supervision.supervisor:Supervisor.child_exited"),
-    Point("launcher", "nullbox.supervision.nulld:Launcher._tell_pid1"),
-    Point("launcher", "nullbox.actors.system:System.spawn_root"),
-    Point("launcher", "nullbox.actors.system:System.tell"),
-    Point("launcher", "nullbox.actors.system:System.receive"),
-    Point("pid1", "nullbox.bootstrap.pid1:reap"),
-    Point("pid1", "nullbox.bootstrap.pid1:Pid1._read_pipe"),
-    Point("pid1", "nullbox.bootstrap.pid1:Pid1._spawn"),
-    Point("pid1", "nullbox.bootstrap.host:LinuxHost.spawn"),
-    Point("pid1", "nullbox.bootstrap.watchdog:Watchdog.pet"),
+    Point("cage", "nullbox.actors.cage:CageActor.on_ping", Passed.ALWAYS),
+    Point("nulld", "nullbox.supervision.supervisor:Supervisor.spawn", Passed.DEATH),
+    Point("nulld", "nullbox.supervision.supervisor:Supervisor.tell", Passed.ALWAYS),
+    Point("nulld", "nullbox.supervision.supervisor:Supervisor.after", Passed.ALWAYS),
+    Point("nulld", "nullbox.supervision.supervisor:Supervisor.child_exited", Passed.DEATH),
+    Point("launcher", "nullbox.supervision.nulld:Launcher._tell_pid1", Passed.ALWAYS),
+    Point("launcher", "nullbox.actors.system:System.spawn_root", Passed.START),
+    Point("launcher", "nullbox.actors.system:System.tell", Passed.ALWAYS),
+    Point("launcher", "nullbox.actors.system:System.receive", Passed.ALWAYS),
+    Point("pid1", "nullbox.bootstrap.pid1:reap", Passed.START),
+    Point("pid1", "nullbox.bootstrap.pid1:Pid1._read_pipe", Passed.ALWAYS),
+    Point("pid1", "nullbox.bootstrap.pid1:Pid1._spawn", Passed.START),
+    Point("pid1", "nullbox.bootstrap.host:LinuxHost.spawn", Passed.START),
+    Point("pid1", "nullbox.bootstrap.watchdog:Watchdog.pet", Passed.ALWAYS),
 )
 
 BY_NAME = {point.name: point for point in POINTS}

@@ -9,54 +9,69 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nullbox.chaos.board import Board
 from nullbox.chaos.inside import layout_of
+from nullbox.chaos.outside import Outside
+from nullbox.chaos.report import PID1_WAYS, way_of
 from nullbox.chaos.standin import acknowledged
+from nullbox.chaos.steps import AGENTS
 from nullbox.client import Nulld
 
-REST = 0.6
+BEAT = 0.15
+"""Seconds between heartbeats."""
+REST = 2.5 * BEAT
 """Seconds for which a tree has to stay as it is to be at rest: two heartbeats, so that what fails inside shows."""
+LOOK = 0.02
+"""Seconds between two looks at a condition."""
+SILENCE = 1.0
+"""Seconds without an answer after which somebody is given up."""
+START_SILENCE = 3.0
+"""Seconds for the actor system to give its first sign of life, and for a service to be ready."""
+BACKOFF = {"initial": 0.02, "factor": 2.0, "max": 0.1, "reset_after": 1.0, "jitter": 0.0}
+"""Of every child. A campaign is about what happens, not about how long one waits for it."""
+URGENCY = -10
+"""Nice value of all processes inside: what else the machine of the tests does shall not look like a hang."""
 CODE = Path(__file__).resolve().parents[2]
-AGENTS = ("alpha", "beta")
 SERVICES = ("egress", "ctxgraph", "gateway")
-CONFIG = """
+CONFIG = f"""
 [supervision]
-max_restarts = 1000
-heartbeat = { interval = "250ms", timeout = "3s" }
+max_restarts = LIMIT
+heartbeat = {{ interval = "{BEAT * 1000:.0f}ms", timeout = "{SILENCE * 1000:.0f}ms" }}
 """
-SERVICE = """
+SERVICE = f"""
 [service.NAME]
-backoff = { initial = "20ms", factor = 2.0, max = "100ms", reset_after = "1s", jitter = 0.0 }
-start_timeout = "4s"
+backoff = {{ initial = "20ms", factor = 2.0, max = "100ms", reset_after = "1s", jitter = 0.0 }}
+start_timeout = "{START_SILENCE * 1000:.0f}ms"
 shutdown = "2s"
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A process inside. pid: as seen from outside. name: comm, or `vmm:AGENT` of a stand-in."""
-
-    pid: int
-    name: str
-    state: str
-    parent: int
-    start: int
+def is_healthy(nodes: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether all that should run says that it does."""
+    wanted = ["nulld", *SERVICES, *(f"cage:{agent}" for agent in AGENTS)]
+    return all(nodes.get(name, {}).get("state") == "running" for name in wanted)
 
 
-class World:
+class World(Outside):
     """`with World() as world:` is a healthy system with two agents."""
 
-    def __init__(self, boot_seconds: float = 60.0) -> None:
+    def __init__(self, boot_seconds: float = 60.0, *, max_restarts: int = 100_000) -> None:
+        """max_restarts: the supervisor's limit; by default none that a campaign reaches."""
+        self.secret = secrets.token_hex(16)
+        self._limit = max_restarts
+        self._operator = 0
         self._folder = tempfile.TemporaryDirectory(prefix="nbc-")
         self.folder = Path(self._folder.name)
         self.layout = layout_of(self.folder)
@@ -64,9 +79,11 @@ class World:
         self.cgroup = f"nullbox-{self.folder.name}"
         self._write_files()
         environment = {**os.environ, "PYTHONPATH": str(CODE)}
+        self._nulld = Nulld(self.layout.gateway_socket, timeout=SILENCE)
         self.log = open(self.folder / "log", "wb")  # noqa: SIM115 - closed with the world
         self.outer = subprocess.Popen(
             [
+                *("nice", "-n", str(URGENCY)),
                 *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
                 *(sys.executable, "-m", "nullbox.chaos.inside", "init", str(self.folder)),
             ],
@@ -86,10 +103,17 @@ class World:
             raise
 
     def _write_files(self) -> None:
-        config = {"cgroup": self.cgroup, "beat": 0.25, "heartbeat_timeout": 3.0, "start_timeout": 10.0}
+        config = {
+            "cgroup": self.cgroup,
+            "secret": self.secret,
+            "backoff": BACKOFF,
+            "beat": BEAT,
+            "heartbeat_timeout": SILENCE,
+            "start_timeout": START_SILENCE,
+        }
         (self.folder / "config.json").write_text(json.dumps(config))
         (self.layout.system / "config").mkdir(parents=True)
-        text = CONFIG + "".join(SERVICE.replace("NAME", name) for name in SERVICES)
+        text = CONFIG.replace("LIMIT", str(self._limit)) + "".join(SERVICE.replace("NAME", name) for name in SERVICES)
         self.layout.config.write_text(text)
         for agent in AGENTS:
             place = self.layout.bundled_agents / agent
@@ -110,6 +134,7 @@ class World:
 
     def close(self) -> None:
         """End it, whatever state it is in."""
+        self._nulld.close()
         with contextlib.suppress(Exception):
             os.kill(self.init, signal.SIGKILL)  # the kernel ends the whole pid namespace with it
         if self.outer.poll() is None:
@@ -125,15 +150,48 @@ class World:
     # --- waiting and asking
 
     def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> float:
-        """Until the condition holds; how long it took. Raises AssertionError after `seconds`."""
+        """Until the condition holds; how long it took. Raises AssertionError after `seconds`, or when PID 1 exits."""
         began = time.monotonic()
         while not condition():
             if self.outer.poll() is not None:
                 raise AssertionError(f"PID 1 has exited while waiting for {what}\n{self.tail()}")
             if time.monotonic() - began > seconds:
                 raise AssertionError(f"{seconds:g} s are over, still waiting for {what}\n{self.describe()}")
-            time.sleep(0.02)
+            time.sleep(LOOK)
         return time.monotonic() - began
+
+    def settle(self, seconds: float) -> float:
+        """Until all is healthy and stays as it is for `REST`. Returns when it last changed (monotonic seconds).
+
+        Raises:
+            AssertionError: it did not within `seconds`.
+        """
+        seen: object = None
+        changed = time.monotonic()
+
+        def settled() -> bool:
+            nonlocal seen, changed
+            nodes, now = self.tree(), time.monotonic()
+            shape = {name: (node["state"], node["incarnation"], node["pid"]) for name, node in nodes.items()}
+            if shape != seen:
+                seen, changed = shape, now
+            return now - changed >= REST and is_healthy(nodes)
+
+        self.wait(settled, seconds, "a healthy tree that stays as it is")
+        return changed
+
+    def send(self, method: str, **params: Any) -> socket.socket:
+        """A request whose answer nobody waits for; it is under way as long as the connection is open. Raises OSError:
+        nobody listens."""
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(str(self.layout.gateway_socket))
+            request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+            connection.sendall(json.dumps(request).encode() + b"\n")
+        except OSError:
+            connection.close()
+            raise
+        return connection
 
     def ask(self, method: str, seconds: float = 2.0, **params: Any) -> Any:
         """A request to the gateway on a connection of its own. Raises what the client raises."""
@@ -141,68 +199,55 @@ class World:
             return nulld.call(method, **params)
 
     def tree(self) -> dict[str, dict[str, Any]]:
-        """The nodes by id; empty when nobody answers."""
+        """The nodes by id; empty when nobody answers. The connection is kept: this is asked often."""
         try:
-            return {node["id"]: node for node in self.ask("tree", 1.0)}
+            return {node["id"]: node for node in self._nulld.call("tree")}
         except Exception:
+            self._nulld.close()
+            self._nulld = Nulld(self.layout.gateway_socket, timeout=SILENCE)
             return {}
 
     def healthy(self) -> bool:
         """All that should run says that it does."""
-        nodes = self.tree()
-        wanted = ["nulld", *SERVICES, *(f"cage:{agent}" for agent in AGENTS)]
-        return all(nodes.get(name, {}).get("state") == "running" for name in wanted)
+        return is_healthy(self.tree())
+
+    def write_as_operator(self) -> None:
+        """Write into ctxgraph through the gateway, and note it when it was acknowledged."""
+        self._operator += 1
+        note = f"operator {self._operator}"
+        value = {"note": note, "secret": self.secret}
+        try:
+            self.ask("ctx.write", key="chaos.operator", value=value)
+        except Exception:
+            return
+        with open(acknowledged(self.layout.run, "operator"), "a") as noted:
+            noted.write(note + "\n")
+
+    def stop_agents(self) -> None:
+        """Until nothing of them is left that is waited for."""
+        for agent in AGENTS:
+            self.ask("agent.stop", 15.0, name=agent)
+        self.wait(lambda: not self.vmms(), 5.0, "the VMs to end")
+        self.wait(lambda: not self.taps(), 5.0, "the TAPs to go")
+
+    def start_agents(self) -> None:
+        for agent in AGENTS:
+            self.ask("agent.start", 15.0, name=agent)
+        self.settle(20.0)
 
     def at_rest(self) -> bool:
         """Healthy, and still the same a moment later: nothing is about to die of what has just happened."""
-        before = {name: (node["incarnation"], node["pid"]) for name, node in self.tree().items()}
-        if not self.healthy():
+        try:
+            self.settle(2 * REST)
+        except AssertionError:
             return False
-        time.sleep(REST)
-        return self.healthy() and before == {n: (v["incarnation"], v["pid"]) for n, v in self.tree().items()}
+        return True
 
-    # --- looking from outside
+    # --- looking
 
     def _find_init(self) -> int:
         [child] = Path(f"/proc/{self.outer.pid}/task/{self.outer.pid}/children").read_text().split()
         return int(child)
-
-    def processes(self) -> Iterator[Process]:
-        """All processes inside."""
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                if str((entry / "ns" / "pid").readlink()) != self.namespace:
-                    continue
-                yield self._process(int(entry.name))
-            except OSError:
-                continue
-
-    def _process(self, pid: int) -> Process:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        comm = stat[stat.index("(") + 1 : stat.rindex(")")]
-        fields = stat[stat.rindex(")") + 2 :].split()
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"nullbox.chaos.standin" in words:
-            comm = f"vmm:{Path(words[-2].decode()).parent.name}"
-        elif int(fields[1]) == self.init:
-            comm = "launcher" if b"nulld" in words else comm
-        return Process(pid, comm, fields[0], int(fields[1]), int(fields[19]))
-
-    def by_name(self, prefix: str) -> dict[str, list[Process]]:
-        found: dict[str, list[Process]] = {}
-        for process in self.processes():
-            if process.name.startswith(prefix) and process.state != "Z":
-                found.setdefault(process.name, []).append(process)
-        return found
-
-    def vmms(self) -> dict[str, list[int]]:
-        """Agent → pids of its VMs: one each, when all is well."""
-        return {
-            name.removeprefix("vmm:"): [process.pid for process in found]
-            for name, found in self.by_name("vmm:").items()
-        }
 
     def actors(self) -> dict[str, int]:
         """Actor's id → pid, as the tree says it, translated to the outside. Empty when the tree does not answer."""
@@ -210,52 +255,19 @@ class World:
         outside = self.pids()
         return {name: outside[inner] for inner, name in inside.items() if inner in outside}
 
-    def pids(self) -> dict[int, int]:
-        """Pid inside → pid outside, of all that run (pid_namespaces(7): NSpid of proc_pid_status(5))."""
-        found = {}
-        for process in self.processes():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                status = Path(f"/proc/{process.pid}/status").read_text()
-                if process.state != "Z":
-                    found[int(status.partition("NSpid:")[2].split("\n")[0].split()[-1])] = process.pid
-        return found
-
-    def descriptors(self, pid: int) -> int:
-        return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-
-    def acknowledged(self, agent: str) -> list[str]:
-        """What ctxgraph told the agent's VM that it has."""
-        try:
-            return acknowledged(self.layout.run, agent).read_text().split("\n")[:-1]
-        except FileNotFoundError:
-            return []
-
-    def leaked(self) -> list[str]:
-        """Headers of packets of agents that came out of the uplink."""
-        try:
-            return (self.folder / "leaked").read_text().split()
-        except FileNotFoundError:
-            return []
-
-    def inside(self, *command: str) -> str:
-        """What a command says in the system's network namespace."""
-        done = subprocess.run(
-            ["nsenter", "-t", str(self.init), "-n", *command], capture_output=True, text=True, timeout=10, check=True
-        )
-        return done.stdout
-
-    def taps(self) -> list[str]:
-        links = json.loads(self.inside("ip", "-j", "link"))
-        return sorted(link["ifname"] for link in links if link["ifname"].startswith("nb"))
-
-    def rules(self) -> int:
-        """How many objects the firewall holds, elements of sets included."""
-        text = self.inside("nft", "-j", "list", "ruleset")
-        objects = json.loads(text)["nftables"]
-        return sum(1 + len(next(iter(item.values())).get("elem", []) or []) for item in objects)
-
-    def cgroups(self) -> list[str]:
-        return sorted(path.name for path in Path(f"/proc/{self.init}/root/sys/fs/cgroup/{self.cgroup}").glob("*/"))
+    def events_seen(self) -> Counter[str]:
+        """The ways of recovery that the journal and PID 1's log tell of (see `report`)."""
+        seen: Counter[str] = Counter()
+        with contextlib.suppress(Exception):
+            self.ask("events", 5.0)  # has the gateway fetch the latest
+        for line in self.layout.journal.read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                seen[way_of(json.loads(line)["event"])] += 1
+        for line in (self.folder / "pid1.log").read_text(errors="replace").splitlines():
+            for words, way in PID1_WAYS.items():
+                seen[way] += words in line
+        del seen[""]
+        return +seen
 
     def tail(self, lines: int = 40) -> str:
         parts = []

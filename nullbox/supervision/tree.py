@@ -36,6 +36,7 @@ CAGE_DEPENDS_ON = ("egress", "ctxgraph")
 CAGE_SHUTDOWN = 20.0
 """An agent has 5 s to end after SIGTERM, then its VM is killed. The rest is for the end of the VMM, which takes an
 emulated machine up to 12 s, and for taking its links down."""
+CAGE_BACKOFF = Backoff()
 CAGE_START_TIMEOUT = 240.0
 """Longer than the cage's own patience with its guest (180 s), so that the cage is who says what was wrong."""
 
@@ -112,7 +113,7 @@ def cage_spec(agent: AgentEntry, settings: Settings, layout: Layout) -> ChildSpe
         restart=agent.restart,
         shutdown=CAGE_SHUTDOWN,
         depends_on=CAGE_DEPENDS_ON,
-        backoff=Backoff(),
+        backoff=CAGE_BACKOFF,
         start_timeout=CAGE_START_TIMEOUT,
         # A VM may take long to start and to stop; its cage only waits meanwhile, and answers.
         heartbeat=replace(settings.heartbeat, throughout=True),

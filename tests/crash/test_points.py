@@ -5,14 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nullbox.chaos.board import Board, When
 from nullbox.chaos.faults import RAISED, Fault, InjectedFault
+from nullbox.chaos.invariants import Hit, Snapshot, Violation, check_secrets, compare
 from nullbox.chaos.points import POINTS
-from nullbox.chaos.schedule import all_steps, random_steps
+from nullbox.chaos.steps import PLACES, all_schedules, schedule, schedules
 from nullbox.chaos.weave import locate, wrapped
 from nullbox.supervision.tree import ROOT, SERVICES
 
@@ -35,8 +37,54 @@ def test_pid_1_is_asked_only_what_it_can_handle() -> None:
 
 
 def test_a_seed_is_a_schedule() -> None:
-    assert list(random_steps(7, 50)) == list(random_steps(7, 50)) != list(random_steps(8, 50))
-    assert len(set(all_steps())) == sum(2 * len(point.faults) for point in POINTS)
+    assert list(schedules(7, 50)) == list(schedules(7, 50))
+    assert schedule(7) == next(schedules(7, 1)) != schedule(8)
+
+
+def test_consecutive_seeds_reach_every_fail_point_once() -> None:
+    lap = [schedule(seed).steps[0] for seed in range(len(PLACES), 2 * len(PLACES))]
+    assert {(step.point, step.when) for step in lap} == set(PLACES)
+    assert [step.point for step in lap] != [schedule(seed).steps[0].point for seed in range(len(PLACES))]
+
+
+def test_all_are_all() -> None:
+    steps = [step for schedule in all_schedules() for step in schedule.steps]
+    assert len({(step.point, step.when, step.fault) for step in steps}) == len(steps)
+    assert len(steps) == sum(2 * len(point.faults) for point in POINTS)
+
+
+def test_a_secret_in_a_log_is_a_violation(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    check_secrets([log, tmp_path / "absent"], "hush")
+    log.write_text("all is well")
+    check_secrets([log], "hush")
+    log.write_text("the value was hush")
+    with pytest.raises(Violation, match="holds a secret") as caught:
+        check_secrets([log], "hush")
+    assert "hush" not in str(caught.value)
+
+
+def test_the_checker_notices() -> None:
+    """Each of these is what a broken system would look like."""
+    good = Snapshot({"egress": (10, 1), "cage:alpha": (11, 1), "cage:beta": (12, 1)}, {"alpha": [20], "beta": [21]})
+    seen: Counter[str] = Counter()
+    compare(good, good, Hit(), seen)
+    assert not seen
+    replaced = replace(good, actors={**good.actors, "egress": (30, 2)})
+    compare(good, replaced, Hit({"egress"}), seen)
+    compare(good, replaced, Hit(whole=True), seen)
+    compare(good, replace(good, actors={**good.actors, "cage:beta": (30, 2)}), Hit({"cage:beta"}), seen)
+    compare(good, replace(good, vms={"alpha": [20], "beta": [33]}), Hit(asked={"beta"}), seen)
+    assert seen == {"actor replaced": 3, "VM adopted": 1, "VM replaced": 1}
+    for hit, bad in (
+        (Hit({"ctxgraph"}), replaced),
+        (Hit({"egress"}), replace(good, actors={**good.actors, "egress": (10, 2), "cage:alpha": (11, 2)})),
+        (Hit(whole=True), replace(good, vms={"alpha": [20], "beta": [33]})),
+        (Hit(asked={"beta"}), replace(good, vms={"alpha": [20], "beta": [33, 34]})),
+        (Hit(whole=True, asked={"beta"}), replace(good, vms={"alpha": [20]})),
+    ):
+        with pytest.raises(Violation):
+            compare(good, bad, hit, seen)
 
 
 def test_the_armed_fault_happens_once_at_its_place(tmp_path: Path) -> None:

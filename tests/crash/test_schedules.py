@@ -1,97 +1,90 @@
-"""Seeded faults into a whole running system; see `nullbox.chaos.schedule` for what must hold.
+"""Seeded schedules of faults into whole running systems; see `nullbox.chaos.campaign` for what must hold.
 
-`make crash SEED=… N=…` replays or extends: N faults in systems of `BATCH` faults each, the seed of each system one more
-than that of the one before. A failure names its own seed: `make crash SEED=that N=25` runs that system again.
+`make crash SEED=… N=…` replays or extends: N schedules with consecutive seeds, in systems of `BATCH` schedules each. A
+failure names its schedule's seed and that of its system's first schedule.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from crash_lab import BATCH, COUNT, LACKS, LATE, SEED, WORLDS
 
-from nullbox.chaos.schedule import Baseline, Campaign, all_steps, random_steps
+from nullbox.chaos.campaign import RECOVERY, Campaign
+from nullbox.chaos.report import COMMON, RARE, Report
+from nullbox.chaos.steps import PLACES, Schedule, all_schedules, schedules
 from nullbox.chaos.world import World
 
-BATCH = 25
-SEED = int(os.environ.get("NULLBOX_CRASH_SEED") or 1)
-COUNT = int(os.environ.get("NULLBOX_CRASH_RUNS") or 200)
-LATE = 0.3
-"""Share of faults that may take longer than promised: the machine of the tests may be busy with something else."""
-
-
-def missing() -> str:
-    """What this machine lacks for a system in namespaces; empty when nothing."""
-    if os.geteuid() != 0:
-        return "root"
-    for program in ("unshare", "nsenter", "ip", "nft"):
-        if shutil.which(program) is None:
-            return f"the program {program}"
-    if not os.path.exists("/dev/net/tun"):
-        return "/dev/net/tun"
-    script = "mount -t cgroup2 c /sys/fs/cgroup && test -e /sys/fs/cgroup/cgroup.procs"
-    done = subprocess.run(["unshare", "-n", "-m", "-p", "-f", "sh", "-c", script], capture_output=True, check=False)
-    if done.returncode:
-        return "namespaces with a cgroup v2 mount"
-    try:
-        from pykrun import Library
-
-        Library.find()
-    except OSError as error:
-        return f"libkrun ({error})"
-    return ""
-
-
-LACKS = missing()
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.net,
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(max(600, 6 * COUNT)),
     pytest.mark.skipif(bool(LACKS), reason=f"needs {LACKS}"),
 ]
 
 
-def batches() -> list[tuple[int, int]]:
-    """(seed, faults) of each system."""
-    whole, rest = divmod(COUNT, BATCH)
-    sizes = [BATCH] * whole + ([rest] if rest else [])
-    return [(SEED + index, size) for index, size in enumerate(sizes)]
-
-
-@pytest.mark.parametrize(("seed", "count"), batches(), ids=lambda value: str(value))
-def test_seeded_faults(seed: int, count: int) -> None:
-    print(f"replay: make crash SEED={seed} N={count}")
+def run_in_one_system(batch: list[Schedule]) -> Report:
     with World() as world:
         campaign = Campaign(world)
-        before = Baseline.take(world)
-        descriptors = world.descriptors(world.init)
-        for step in random_steps(seed, count):
-            campaign.run(step)
-        writes = campaign.check_writes()
-        campaign.check_clean(before)
-        assert world.descriptors(world.init) == descriptors, "PID 1 leaks descriptors"
-        report = campaign.report
-        print(f"{report.summary()}; {writes} acknowledged writes are there")
-        print("not reached:", *report.unreached, "late:", *report.late, sep="\n  ")
-        assert len(report.late) <= 1 + LATE * count, report.late
-        assert sum(report.taken.values()) > count / 2
-        for path in ("actor replaced", "vm adopted"):
-            assert report.seen[path], f"never seen: {path}"
+        for schedule in batch:
+            campaign.run(schedule)
+        return campaign.finish()
 
 
+def run(batches: Iterable[list[Schedule]]) -> Report:
+    """All of them, side by side. Raises the first violation, with how to replay it, once all that runs is through."""
+    total = Report()
+    with ThreadPoolExecutor(WORLDS) as threads:
+        running = [(batch, threads.submit(run_in_one_system, batch)) for batch in batches]
+        for batch, future in running:
+            try:
+                total.add(future.result())
+            except BaseException as error:
+                threads.shutdown(cancel_futures=True)
+                raise AssertionError(f"replay: make crash SEED={batch[0].seed} N={len(batch)}\n{error}") from error
+    if path := os.environ.get("NULLBOX_CRASH_REPORT"):
+        with open(path, "a") as file:
+            file.write(total.to_line() + "\n")
+    print(total.summary())
+    print("late:", *total.late, "not reached:", *total.unreached, sep="\n  ")
+    return total
+
+
+def test_seeded_schedules() -> None:
+    sizes = [min(BATCH, COUNT - first) for first in range(0, COUNT, BATCH)]
+    report = run(list(schedules(SEED + number * BATCH, size)) for number, size in enumerate(sizes))
+    assert report.schedules == COUNT
+    assert len(report.late) <= 1 + LATE * COUNT, report.late
+    assert report.faults > 0.8 * COUNT
+    if COUNT >= 200:
+        assert set(report.seen) >= COMMON, COMMON - set(report.seen)
+        assert len(report.places) > 0.9 * len(PLACES)
+    if COUNT >= 1000:
+        assert set(report.seen) >= RARE, RARE - set(report.seen)
+        assert report.percentile(0.99) <= RECOVERY
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.environ.get("CRASH_ALL") != "1", reason="CRASH_ALL=1: half an hour")
 @pytest.mark.timeout(7200)
 def test_every_fail_point_and_fault() -> None:
-    """Owner × fail point × fault, each once."""
-    with World() as world:
-        campaign = Campaign(world)
-        before = Baseline.take(world)
-        for step in all_steps():
-            campaign.run(step)
-        campaign.check_writes()
-        campaign.check_clean(before)
-        report = campaign.report
-        print(report.summary())
-        assert report.unreached == []
+    """Owner × fail point × fault, each once. `CRASH_PART=1/4`: the first quarter of them."""
+    part, parts = (int(number) for number in os.environ.get("CRASH_PART", "1/1").split("/"))
+    chosen = list(all_schedules())[part - 1 :: parts]
+    report = run(chosen[first : first + 50] for first in range(0, len(chosen), 50))
+    assert report.unreached == []
+
+
+def test_a_report_survives_its_file(tmp_path: Path) -> None:
+    from nullbox.chaos.report import from_lines
+
+    report = Report(3, 7, late=["x"], recoveries=[1.0, 2.0])
+    report.taken["SIGKILL before here"] += 2
+    path = tmp_path / "reports"
+    path.write_text(report.to_line() + "\n" + report.to_line() + "\n")
+    both = from_lines(path.read_text().splitlines())
+    assert (both.schedules, both.faults, both.recoveries) == (6, 4, [1.0, 2.0, 1.0, 2.0])
+    assert both.places == {"before here"}

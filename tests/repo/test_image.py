@@ -74,3 +74,11 @@ def test_size() -> None:
 
 def test_times_are_all_the_epoch(unpacked: Path) -> None:
     assert {int(path.lstat().st_mtime) for path in unpacked.rglob("*") if not path.is_symlink()} == {0}
+
+
+def test_there_is_no_trace_of_the_crash_injection(unpacked: Path) -> None:
+    """Fail points are for the hosted mode and the tests: no file of them, and no file that speaks of them."""
+    files = [path for path in unpacked.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert [path for path in files if "nullbox/chaos" in str(path.relative_to(unpacked))] == []
+    traces = (b"nullbox.chaos", b"nullbox/chaos", b"InjectedFault")
+    assert [path for path in files if any(trace in path.read_bytes() for trace in traces)] == []
