@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import signal
 import sys
 import time
@@ -31,7 +32,26 @@ def checkout() -> Path:
     return Path(__file__).resolve().parent.parent.parent / "build"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+LAZY = {"chaos": "nullbox.chaos.__main__:chaos"}
+"""Commands whose code is loaded when they are used or listed: name → module:attribute."""
+
+
+class LazyGroup(click.Group):
+    """A group that also has the commands of `LAZY`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *LAZY})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in LAZY:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = LAZY[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="nullbox")
 def main() -> None:
     """Run NullBox, an operating system for agents, in a virtual machine on this host."""
