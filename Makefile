@@ -9,7 +9,7 @@ PYTEST := $(PYTHON) -m pytest
 FLAVOUR ?= virt
 export CC := $(if $(filter clang%,$(CC)),$(CC),gcc)
 
-.PHONY: help setup kernel image test-image run stop test test-fast test-full crash fuzz bench docs lint hooks changelog clean
+.PHONY: help setup kernel image test-image run stop test test-fast test-full crash fuzz bench scaling docs lint hooks changelog clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -55,6 +55,9 @@ fuzz: setup ## parsers and protocols against random input, for long
 
 bench: setup kernel image test-image build/venv/bench ## measure beside baselines: build/bench.json, bench.md (QUICK=1: 5 minutes)
 	@$(PYTHON) -m bench $(if $(filter-out 0,$(QUICK)),--quick)
+
+scaling: setup build/venv/bench ## how costs grow with size: build/scaling.md (QUICK=1: smaller sizes)
+	@$(PYTHON) -m bench.scaling $(if $(filter-out 0,$(QUICK)),--quick)
 
 docs: setup build/venv/docs ## the documentation as a site: build/docs/index.html
 	@$(PYTHON) -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
