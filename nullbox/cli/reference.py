@@ -1,4 +1,4 @@
-"""docs/cli.md from the commands' own help. `python -m nullbox.cli.reference` prints it; a test holds them together."""
+"""docs/cli.md and docs/cli-host.md from the commands' own help; a test holds them together."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 
+from nullbox.cli.nullbox import main as nullbox
 from nullbox.cli.nullctl import cli
 
 WIDTH = 100
@@ -29,6 +30,12 @@ Results go to standard output, messages to standard error. Control characters in
 to the terminal. Verbs that cannot be taken back ask first, if there is a terminal to ask on; `--yes` answers.
 """
 
+HOST_HEAD = """# nullbox
+
+The command of the host: it runs NullBox on this machine. Every verb with its help, as `nullbox VERB --help` prints it.
+What operates a running system is [nullctl](cli.md).
+"""
+
 
 def commands(command: click.Command, path: str, parent: click.Context | None = None) -> Iterator[tuple[str, str]]:
     """Each command's path and help, parents first."""
@@ -44,11 +51,16 @@ def commands(command: click.Command, path: str, parent: click.Context | None = N
 
 def text() -> str:
     """The file docs/cli.md."""
-    sections = [HEAD]
-    for path, help_text in commands(cli, "nullctl"):
+    return _document(HEAD, cli, "nullctl")
+
+
+def host_text() -> str:
+    """The file docs/cli-host.md."""
+    return _document(HOST_HEAD, nullbox, "nullbox")
+
+
+def _document(head: str, command: click.Command, name: str) -> str:
+    sections = [head]
+    for path, help_text in commands(command, name):
         sections.append(f"## {path}\n\n```text\n{help_text.rstrip()}\n```\n")
     return "\n".join(sections)
-
-
-if __name__ == "__main__":
-    print(text(), end="")

@@ -1,4 +1,4 @@
-"""docs/cli.md, docs/openrpc.json and the tables of docs/protocol.md are what the code says.
+"""docs/cli.md, docs/cli-host.md, docs/openrpc.json and the tables of docs/protocol.md are what the code says.
 
 `NULLBOX_UPDATE_DOCS=1` writes them anew.
 """
@@ -33,6 +33,7 @@ def with_tables(text: str) -> str:
 
 GENERATED = {
     "cli.md": lambda old: reference.text(),
+    "cli-host.md": lambda old: reference.host_text(),
     "openrpc.json": lambda old: openrpc.text(),
     "protocol.md": with_tables,
 }
