@@ -58,4 +58,6 @@ class CtxgraphActor(BaseActor):
     def _query(self, message: Query) -> object:
         if message.verb == "health":
             return self._service.health()
-        raise NullBoxError(ErrorCode.INVALID, f"ctxgraph does not know {message.verb!r}; it knows: health")
+        if message.verb == "log":
+            return self._service.denials(message.params.get("since", 0))
+        raise NullBoxError(ErrorCode.INVALID, f"ctxgraph does not know {message.verb!r}; it knows: health, log")

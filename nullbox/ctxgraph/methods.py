@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nullbox.ctxgraph.access import Rights
-from nullbox.ctxgraph.batch import ANYTHING, Ack, Delete, Erase, Expected, Write
+from nullbox.ctxgraph.batch import ANYTHING, Delete, Erase, Expected, Write
 from nullbox.ctxgraph.canonical import canonical
 from nullbox.ctxgraph.entry import (
     check_agent_id,
@@ -31,11 +31,12 @@ from nullbox.ctxgraph.server import CtxServer, Method
 from nullbox.ctxgraph.transfer import export_lines, header
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.rpc.call import Call
+from nullbox.rpc.later import Later
 
 MAX_TTL_S = 10 * 366 * 86400.0
 
 
-async def _write(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
+def _write(server: CtxServer, rights: Rights, params: Params, call: Call) -> Later:
     key = check_key(params.any("key"))
     value = params.any("value")
     expected = _expected(params)
@@ -57,26 +58,26 @@ async def _write(server: CtxServer, rights: Rights, params: Params, call: Call) 
         _ttl_ns(ttl_s),
         tuple(bytes.fromhex(parent) for parent in named),
     )
-    return _acknowledged(await server.commit(rights, op))
+    return server.commit(rights, op)
 
 
-async def _delete(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
+def _delete(server: CtxServer, rights: Rights, params: Params, call: Call) -> Later:
     key = check_key(params.any("key"))
     expected = _expected(params)
     params.done()
     rights.check_write(key)
     server.take_token(rights)
-    return _acknowledged(await server.commit(rights, Delete(rights.agent_id, key, expected)))
+    return server.commit(rights, Delete(rights.agent_id, key, expected))
 
 
-async def _erase(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
+def _erase(server: CtxServer, rights: Rights, params: Params, call: Call) -> Later:
     address = parse_hash(params.any("hash"))
     params.done()
     server.take_token(rights)
-    return _acknowledged(await server.commit(rights, Erase(rights.agent_id, address)))
+    return server.commit(rights, Erase(rights.agent_id, address))
 
 
-async def _read(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
+def _read(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
     address = parse_hash(params.any("hash"))
     params.done()
     entry = server.fast_reader().read(address)
@@ -84,7 +85,7 @@ async def _read(server: CtxServer, rights: Rights, params: Params, call: Call) -
     return entry.to_json()
 
 
-async def _latest(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
+def _latest(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
     key = check_key(params.any("key"))
     as_of = params.integer("as_of", NEVER, 0, NEVER)
     params.done()
@@ -136,7 +137,7 @@ async def _search(server: CtxServer, rights: Rights, params: Params, call: Call)
     return {"entries": [entry.to_json() for entry in found]}
 
 
-async def _watch(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
+def _watch(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
     prefix = check_prefix(params.text("prefix", ""))
     since = params.integer("since_seq", server.watches.head, 0, NEVER)
     params.done()
@@ -270,10 +271,6 @@ def _window(params: Params) -> tuple[Window, int]:
     if order == "asc":
         return Window(max(cursor, 0), NEVER), limit
     return Window(0, NEVER if cursor < 0 else cursor, newest_first=True), limit
-
-
-def _acknowledged(ack: Ack) -> dict[str, Any]:
-    return {"hash": ack.hash.hex(), "seq": ack.seq, "ts_ns": ack.ts_ns}
 
 
 def _size(params: Params, name: str) -> int | None:

@@ -9,21 +9,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from nullbox.ctxgraph.access import Rights
 from nullbox.ctxgraph.batch import Ack, Op
+from nullbox.ctxgraph.denials import Denials
 from nullbox.ctxgraph.params import Params
 from nullbox.ctxgraph.pool import ReaderPool
 from nullbox.ctxgraph.quota import Limits, TokenBucket
 from nullbox.ctxgraph.reader import Reader
-from nullbox.ctxgraph.store import Outcome, Store, default_limits
+from nullbox.ctxgraph.store import Store, default_limits
 from nullbox.ctxgraph.watch import Watches
 from nullbox.ctxgraph.writer import Done, GroupWriter
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.jsonrpc import method_not_found
 from nullbox.rpc.call import Call
+from nullbox.rpc.later import Later
 
 T = TypeVar("T")
 
@@ -37,8 +40,16 @@ AGENT_SECONDS = 2.0
 """A query may run for so long."""
 
 
-Method = Callable[["CtxServer", Rights, Params, Call], Awaitable[Any]]
-"""Serves one method: reads its parameters, checks the rights, returns what the client gets."""
+Method = Callable[["CtxServer", Rights, Params, Call], Any]
+"""Serves one method: reads its parameters, checks the rights, returns what the client gets (`rpc.call.Handler`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Who waits for an operation, and gets what its acknowledgement says."""
+
+    agent: str
+    later: Later
 
 
 class CtxServer:
@@ -64,6 +75,7 @@ class CtxServer:
         self._waiting: Counter[str] = Counter()
         self._methods = methods
         self.store = store
+        self.denials = Denials()
         self._chores: set[asyncio.Future[Any]] = set()
         self.writer = GroupWriter(store, self._deliver, self._writer_died)
         self._reader = Reader(store.path)
@@ -86,8 +98,8 @@ class CtxServer:
 
     # --- calls ----------------------------------------------------------------------------------------------
 
-    async def handle(self, call: Call) -> Any:
-        """Serve one call (`rpc.call.Handler`)."""
+    def handle(self, call: Call) -> Any:
+        """Serve one call (`rpc.call.Handler`): a row or a refusal at once, everything else later."""
         rights = self._rights.get(call.peer.channel)
         if rights is None:
             message = f"the channel {call.peer.channel!r} is not open; the agent was removed"
@@ -95,25 +107,39 @@ class CtxServer:
         method = self._methods.get(call.method)
         if method is None:
             raise method_not_found(call.method, f"ctxgraph has {', '.join(self._methods)}")
-        return await method(self, rights, Params(call.method, call.params), call)
+        try:
+            outcome = method(self, rights, Params(call.method, call.params), call)
+        except NullBoxError as error:
+            self._note(call, error)
+            raise
+        return self._noting(call, outcome) if asyncio.iscoroutine(outcome) else outcome
 
-    async def commit(self, rights: Rights, op: Op) -> Ack:
-        """Queue an operation and wait until it is durable. Cancelling the wait does not take the operation back.
+    async def _noting(self, call: Call, work: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await work
+        except NullBoxError as error:
+            self._note(call, error)
+            raise
+
+    def _note(self, call: Call, error: NullBoxError) -> None:
+        if error.code is ErrorCode.DENIED and "quota" not in error.data:
+            self.denials.add(call.peer.channel, call.method, call.params, error.message, time.time())
+
+    def commit(self, rights: Rights, op: Op) -> Later:
+        """Queue an operation; its acknowledgement, as clients get it, once it is durable. It cannot be taken back.
 
         Raises:
-            NullBoxError: what the store says, and `unavailable` when too many of this agent's are waiting.
+            NullBoxError: `unavailable`, too many of this agent's are waiting, or the store takes none. (What the
+                store says to this one comes by the `Later`.)
         """
         agent = rights.agent_id
         if self._waiting[agent] >= WRITES_PER_AGENT:
             message = f"{WRITES_PER_AGENT} writes of {agent!r} wait for the disk; wait for answers first"
             raise NullBoxError(ErrorCode.UNAVAILABLE, message)
-        future: asyncio.Future[Ack] = self._loop.create_future()
-        self.writer.submit(op, future)
+        later = Later()
+        self.writer.submit(op, Waiting(agent, later))
         self._waiting[agent] += 1
-        try:
-            return await future
-        finally:
-            self._waiting[agent] -= 1
+        return later
 
     async def in_writer(self, work: Callable[[Store], T]) -> T:
         """Run `work` in the writer's thread, between two groups.
@@ -175,20 +201,17 @@ class CtxServer:
 
     def _delivered(self, done: Sequence[Done]) -> None:
         last = 0
-        for future, outcome in done:
-            if isinstance(outcome, Ack) and outcome.changed:
-                last = outcome.seq
-            if future is not None:
-                _settle(future, outcome)
+        for waiting, outcome in done:
+            shown: Any = outcome
+            if isinstance(outcome, Ack):
+                if outcome.changed:
+                    last = outcome.seq
+                shown = {"hash": outcome.hash.hex(), "seq": outcome.seq, "ts_ns": outcome.ts_ns}
+            if waiting is not None:
+                self._waiting[waiting.agent] -= 1
+                waiting.later.settle(shown)
         if last:
             self.watches.advance(last)
-
-
-def _settle(future: asyncio.Future[Ack], outcome: Outcome) -> None:
-    if isinstance(outcome, Ack):
-        _resolve(future, outcome)
-    else:
-        _fail(future, outcome)
 
 
 def _resolve(future: asyncio.Future[Any], value: Any) -> None:

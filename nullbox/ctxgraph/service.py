@@ -108,6 +108,14 @@ class CtxgraphService:
         """
         return self._call(self._health(), timeout)
 
+    def denials(self, since: int = 0) -> list[dict[str, Any]]:
+        """What agents were denied, as far as it changed after the number `since` (`denials.Denial`)."""
+
+        async def look() -> list[dict[str, Any]]:
+            return self._server.denials.since(since)
+
+        return self._call(look())
+
     def stop(self, timeout: float = 15.0) -> None:
         """Finish queued writes, close everything. Remembered channels stay remembered. No-op when not running."""
         if self._thread is None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 ROOT = "nulld"
 EGRESS = "egress"
+CTXGRAPH = "ctxgraph"
 
 
 class Backend(Protocol):

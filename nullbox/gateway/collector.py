@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from nullbox.gateway import machine
-from nullbox.gateway.backend import EGRESS, ROOT, Backend
+from nullbox.gateway.backend import CTXGRAPH, EGRESS, ROOT, Backend
 from nullbox.gateway.denials import Denial, DenialFilter, detail
 from nullbox.gateway.journal import Journal
 from nullbox.protocols.errors import NullBoxError
@@ -59,15 +59,17 @@ class Collector:
 
 
 async def collect_denials(backend: Backend, journal: Journal, period: float = DENIALS_PERIOD) -> None:
-    """Run for ever: what egress denied goes on record as `denied`, each thing once a minute."""
+    """Run for ever: what egress and ctxgraph denied goes on record as `denied`, each thing once a minute."""
     events = journal.since(0, journal.last_seq)["events"]
     chosen = DenialFilter(max((event["ts"] for event in events if event["kind"] == "denied"), default=0.0))
     while True:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                record_denials(journal, await backend.ask(EGRESS, Query(0, "log", {"since": 0, "agent": None})), chosen)
-        except (TimeoutError, NullBoxError) as error:
-            log.debug("no denials from egress now: %s", error)
+        for source in (EGRESS, CTXGRAPH):
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    denials = await backend.ask(source, Query(0, "log", {"since": 0, "agent": None}))
+                record_denials(journal, denials, chosen)
+            except (TimeoutError, NullBoxError) as error:
+                log.debug("no denials from %s now: %s", source, error)
         await asyncio.sleep(period)
 
 

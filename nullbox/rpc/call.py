@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -56,11 +56,11 @@ class Call:
         return Stream(source, opening)
 
 
-Handler = Callable[[Call], Awaitable[Any]]
+Handler = Callable[[Call], Any]
 """Serves a call: returns the result (plain data, or a `Stream`), or raises `NullBoxError`.
 
-Any other exception becomes `internal`, and goes to the log. It is cancelled at the call's deadline and when the
-client goes away.
+What takes time is returned as a `Later`, or by a coroutine function. Any other exception becomes `internal`, and goes
+to the log. A coroutine is cancelled at the call's deadline and when the client goes away.
 """
 
 Deadline = Callable[[Call], float]

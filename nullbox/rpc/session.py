@@ -10,21 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
-from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from collections import deque
+from collections.abc import Callable
+from typing import cast
 
 from nullbox.protocols import jsonrpc
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.framing import LineSplitter, TooLong
-from nullbox.protocols.jsonrpc import Batch, Invalid, Request
+from nullbox.protocols.jsonrpc import Batch, Invalid
 from nullbox.rpc.answers import Answer, answer_line
-from nullbox.rpc.call import Call, Peer, Settings, Stream, by_name
-from nullbox.rpc.eager import eager_task
+from nullbox.rpc.call import Peer, Settings
 from nullbox.rpc.limits import Limits, TokenBucket
-from nullbox.rpc.subscriptions import Opened, Subscriptions
+from nullbox.rpc.requests import Requests
+from nullbox.rpc.subscriptions import Subscriptions
 
 FLUSH_AT = 32 * 1024
 """Bytes of output that go out without waiting for the end of the loop's turn."""
+
+LINES_PER_TURN = 64
+"""Lines of one connection that are served before the others have their turn."""
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +57,14 @@ class Session(asyncio.Protocol):
         self._faults = TokenBucket(self._limits.fault_rate, self._limits.fault_burst, now)
         self._writable = asyncio.Event()
         self._writable.set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._in_flight = 0
         self._streams = Subscriptions(self._limits, self._write, self._writable)
+        self._work = Requests(settings, self._streams, self._send, self._finish_after_eof)
         self._last_line = now
         self._blocked_since: float | None = None
         self._output = bytearray()
+        self._lines: deque[bytes | TooLong] = deque()
+        self._turn: asyncio.Handle | None = None
+        self._taking = False
         self._closing = False
         self._eof = False
         self._timer: asyncio.TimerHandle | None = None
@@ -72,16 +78,39 @@ class Session(asyncio.Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        if self._closing:
+        if not self._closing:
+            self._lines.extend(self._splitter.feed(data))
+            self._take_lines()
+
+    def _take_lines(self) -> None:
+        """Serve what came, in turns: a peer with much to ask must not keep the loop from everybody else."""
+        now = self._loop.time()
+        self._taking = True
+        try:
+            for _ in range(LINES_PER_TURN):
+                if not self._lines or self._closing or self._blocked_since is not None:
+                    break
+                self._last_line = now
+                line = self._lines.popleft()
+                if isinstance(line, TooLong):
+                    self._too_long(line)
+                else:
+                    self._line(line, now)
+        finally:
+            self._taking = False
+        self._flush()
+        if self._lines and not self._closing:
+            self._transport.pause_reading()
+            if self._blocked_since is None and self._turn is None:
+                self._turn = self._loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        if self._closing or self._blocked_since is not None:
             return
-        for line in self._splitter.feed(data):
-            self._last_line = self._loop.time()
-            if isinstance(line, TooLong):
-                self._too_long(line)
-            else:
-                self._line(line)
-            if self._closing:
-                return
+        self._take_lines()
+        if not self._lines and self._blocked_since is None and not self._closing:
+            self._transport.resume_reading()
 
     def eof_received(self) -> bool:
         """The peer sends no more. If it still reads (a half close), what it asked is answered; streams end."""
@@ -100,8 +129,12 @@ class Session(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
         self._blocked_since = None
-        if not self._closing:
+        if self._closing:
+            return
+        if not self._lines:
             self._transport.resume_reading()
+        elif self._turn is None:
+            self._turn = self._loop.call_soon(self._next_turn)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
@@ -114,6 +147,7 @@ class Session(asyncio.Protocol):
         """The far end of an endless channel was closed: whoever comes next is another client."""
         self._drop_work()
         self._output.clear()
+        self._lines.clear()
         self._splitter.reset()
         self._blocked_since = None
 
@@ -134,12 +168,11 @@ class Session(asyncio.Protocol):
         self._timer = self._loop.call_later(self._limits.stall, self._transport.abort)
 
     def _drop_work(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self._work.drop()
         self._streams.cancel_all()
 
     def _finish_after_eof(self) -> None:
-        if self._eof and not self._tasks:
+        if self._eof and not self._work.under_way:
             self.close()
 
     def _hung_up(self) -> bool:
@@ -152,7 +185,7 @@ class Session(asyncio.Protocol):
         """Look from time to time whether the peer is idle, in mid-line, or takes no output."""
         limits, now = self._limits, self._loop.time()
         quiet = now - self._last_line
-        busy = bool(self._tasks or self._streams)
+        busy = bool(self._work.under_way or self._streams)
         if not self._endless:
             if self._eof and self._hung_up():
                 self._transport.abort()
@@ -182,10 +215,10 @@ class Session(asyncio.Protocol):
         else:
             self.close(error)
 
-    def _line(self, line: bytes) -> None:
+    def _line(self, line: bytes, now: float) -> None:
         message = jsonrpc.parse(line)
         items = message.items if isinstance(message, Batch) else (message,)
-        refused = self._refuse(len(items))
+        refused = self._refuse(len(items), now)
         if refused is not None:
             ids = [item.id for item in items if isinstance(item, Invalid) or not item.notification]
             answers = [jsonrpc.failure(id, refused) for id in ids]
@@ -197,18 +230,16 @@ class Session(asyncio.Protocol):
         if isinstance(message, Invalid):
             self._send(jsonrpc.failure(message.id, message.error))
         else:
-            self._in_flight += len(items)
-            work = self._batch(message) if isinstance(message, Batch) else self._single(message)
-            self._begin(work, len(items))
+            self._work.begin(message, self.peer)
         if bad:
             self._fault(bad)
 
-    def _refuse(self, count: int) -> NullBoxError | None:
+    def _refuse(self, count: int, now: float) -> NullBoxError | None:
         limits = self._limits
-        if self._in_flight + count > limits.in_flight:
+        if self._work.under_way + count > limits.in_flight:
             message = f"{limits.in_flight} requests are under way on this connection; wait for answers first"
             return NullBoxError(ErrorCode.UNAVAILABLE, message)
-        if not self._requests.take(self._loop.time(), count):
+        if not self._requests.take(now, count):
             message = f"more than {limits.rate:g} requests a second on this connection; slow down"
             return NullBoxError(ErrorCode.UNAVAILABLE, message)
         return None
@@ -220,83 +251,28 @@ class Session(asyncio.Protocol):
         message = "too many malformed or refused requests on this connection; it is closed"
         self.close(NullBoxError(ErrorCode.UNAVAILABLE, message))
 
-    def _begin(self, work: Coroutine[Any, Any, None], count: int) -> None:
-        task = eager_task(self._loop, work)
-        self._tasks.add(task)
-        if task.done():
-            self._done(task, count)
-        else:
-            task.add_done_callback(lambda done: self._done(done, count))
-
-    def _done(self, task: asyncio.Task[None], count: int) -> None:
-        self._tasks.discard(task)
-        self._in_flight -= count
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a session task failed", exc_info=error)
-        self._finish_after_eof()
-
-    # --- requests to answers --------------------------------------------------------------------------------
-
-    async def _single(self, request: Request) -> None:
-        answer, stream = await self._answer(request)
-        if not request.notification:
-            self._send(answer)
-        self._streams.start(stream)
-
-    async def _batch(self, batch: Batch) -> None:
-        done = await asyncio.gather(*(self._member(item) for item in batch.items))
-        answers = [answer for answer, _ in done if answer is not None]
-        if answers:
-            self._send(answers)
-        for _, stream in done:
-            self._streams.start(stream)
-
-    async def _member(self, item: Request | Invalid) -> tuple[dict[str, Any] | None, Opened | None]:
-        if isinstance(item, Invalid):
-            return jsonrpc.failure(item.id, item.error), None
-        answer, stream = await self._answer(item)
-        return (None if item.notification else answer), stream
-
-    async def _answer(self, request: Request) -> tuple[dict[str, Any], Opened | None]:
-        opened: Opened | None = None
-        try:
-            call = Call(request.method, by_name(request, self._settings.names), self.peer, request.notification)
-            if request.method == jsonrpc.STREAM_CANCEL:
-                return jsonrpc.result(request.id, self._streams.cancel(call.params)), None
-            seconds = self._settings.deadline(call)
-            try:
-                async with asyncio.timeout(seconds):
-                    value = await self._settings.handler(call)
-            except TimeoutError:
-                message = f"{call.method} was not done within {seconds:g} s"
-                raise NullBoxError(ErrorCode.TIMEOUT, message) from None
-            if isinstance(value, Stream):
-                opened = await self._streams.open(value, request.notification)
-                value = {**value.opening, "subscription": opened.id}
-            return jsonrpc.result(request.id, value), opened
-        except NullBoxError as error:
-            return jsonrpc.failure(request.id, error), None
-        except Exception:
-            log.exception("%s failed", request.method[:100])
-            message = f"{request.method[:100]} failed inside; the log says why"
-            return jsonrpc.failure(request.id, NullBoxError(ErrorCode.INTERNAL, message)), None
-
     # --- output ---------------------------------------------------------------------------------------------
 
     def _send(self, answer: Answer) -> None:
         self._write(answer_line(answer, self._limits.line))
 
     def _write(self, line: bytes) -> None:
-        """Queue a line; what is queued in one turn of the loop goes out by one system call."""
+        """Queue a line. What is queued in one turn of the loop goes out by one system call; at once, where nothing
+        can follow that would share it."""
         if self._closing or self._transport.is_closing():
             return
-        if not self._output:
-            self._loop.call_soon(self._flush)
+        first = not self._output
         self._output += line
         if len(self._output) >= FLUSH_AT:
             self._flush()  # or a stream would not learn that the peer takes no more
+        elif not self._taking:
+            if not self._work.under_way and not self._streams:
+                self._flush()
+            elif first:
+                self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        if self._output and not self._transport.is_closing():
-            self._transport.write(bytes(self._output))
-        self._output.clear()
+        if self._output:
+            if not self._transport.is_closing():
+                self._transport.write(bytes(self._output))
+            self._output.clear()
