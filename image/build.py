@@ -38,12 +38,12 @@ def say(line: str) -> None:
 
 def input_files(repository: Path, variant: Variant) -> list[Path]:
     """The files of this project that an image depends on."""
-    found = [repository / "pyproject.toml"]
+    found = [repository / "pyproject.toml", *(repository / source for _, source in variant.programs)]
     for folder, patterns in {
         "image": ("*.py", "config/*"),
         "nullbox": ("**/*.py",),
         "pykrun": ("**/*.py",),
-        **dict.fromkeys(variant.agents, ("**/*",)),
+        **{str(folder.relative_to(repository)): ("**/*",) for folder in variant.agent_folders(repository)},
     }.items():
         for pattern in patterns:
             found += (repository / folder).glob(pattern)
@@ -111,7 +111,7 @@ def planned(sources: Sources, python: ImagePython, repository: Path, variant: Va
         *plan.tree_entries(sources, f"{contents.GUEST}/", guest=True),
         *plan.host_modules(modules, python.stdlib, origins, repository, distributions),
         *plan.guest_stdlib(python.stdlib, origins),
-        *plan.project_files(repository, variant.agents),
+        *plan.project_files(repository, variant.agent_folders(repository), variant.programs),
         *plan.metadata_entries(),
         *plan.krun_entries(sources.pypi["smolmachines"]),
         Entry("etc/os-release", "text", plan.GENERATED, text=texts.os_release(version, DEFAULT_SUITE)),

@@ -141,15 +141,20 @@ def host_modules(
             raise PlanError(f"module {name} comes from {located}, which is of no known origin")
 
 
-def project_files(repository: Path, agents: Iterable[str]) -> Iterator[Entry]:
-    """Configuration, the agents of these folders and the guests' programs."""
+def project_files(
+    repository: Path, agents: Iterable[Path], programs: Iterable[tuple[str, str]] = ()
+) -> Iterator[Entry]:
+    """Configuration, the agents of these folders, the guests' programs, and these (path in the image, source)."""
     config = "image/config/nulld.toml"
     yield Entry("system/config/nulld.toml", "file", f"nullbox:{config}", source=str(repository / config))
+    for target, path in programs:
+        yield Entry(target, "file", f"nullbox:{path}", 0o755, str(repository / path))
     for folder in agents:
-        for file in sorted((repository / folder).rglob("*")):
-            path = str(file.relative_to(repository / folder))
+        for file in sorted(folder.rglob("*")):
+            path = str(file.relative_to(folder.parent))
             if file.is_file() and "__pycache__" not in path:
-                yield Entry(f"system/agents/{path}", "file", f"nullbox:{folder}/{path}", source=str(file))
+                origin = f"nullbox:{file.relative_to(repository)}"
+                yield Entry(f"system/agents/{path}", "file", origin, source=str(file))
     for file in sorted((repository / contents.GUEST_PROGRAMS).glob("*.py")):
         if file.name != "__init__.py":
             path = str(file.relative_to(repository))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from operator_view import Machine, booted
+from operator_view import Machine, booted, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,6 +20,17 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """The test image, booted once."""
     with booted(ROOT / "build", tmp_path_factory.mktemp("machine")) as machine:
         yield machine
+
+
+@pytest.fixture
+def still(machine: Machine) -> Iterator[None]:
+    """The sample agents paused: an emulated processor has no time for more than two VMs at once."""
+    for name in ("pulse", "reader"):
+        until(lambda name=name: machine.agent_state(name) == "running", seconds=180, what=f"{name} running")  # type: ignore[misc]
+        machine.ok("agent", "pause", name)
+    yield
+    for name in ("pulse", "reader"):
+        machine.ok("agent", "resume", name)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -97,17 +96,6 @@ def test_stop_and_start(machine: Machine) -> None:
     assert "reader" not in {link["agent"] for link in machine.json("egress", "rules")["links"]}
     machine.ok("agent", "start", "reader")
     until(lambda: machine.agent_state("reader") == "running", seconds=120, what="reader running")
-
-
-@pytest.fixture
-def still(machine: Machine) -> Iterator[None]:
-    """The sample agents paused: an emulated processor has no time for more than two VMs at once."""
-    for name in ("pulse", "reader"):
-        until(lambda name=name: machine.agent_state(name) == "running", seconds=180, what=f"{name} running")  # type: ignore[misc]
-        machine.ok("agent", "pause", name)
-    yield
-    for name in ("pulse", "reader"):
-        machine.ok("agent", "resume", name)
 
 
 @pytest.mark.usefixtures("still")

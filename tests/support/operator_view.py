@@ -22,6 +22,9 @@ from nullbox.host.run import RunFolder
 
 NULLCTL = Path(sys.executable).parent / "nullctl"
 
+SABOTEUR_PORT = "nullbox.test.0"
+"""See `tests/boot/saboteur.py`."""
+
 SLOW = 10.0
 """How many times longer than on real hardware things may take under emulation on a busy machine."""
 
@@ -88,6 +91,21 @@ class Machine:
         found.qemu.send(signal.SIGKILL)
         until(lambda: not found.qemu.alive() and not found.keeper.alive(), seconds=30, what="the machine to be off")
 
+    @property
+    def saboteur(self) -> Path:
+        return self.folder.path / "test.sock"
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> int:
+        """Send a signal to the process of a node of the tree, from inside the machine; its pid."""
+        pid = int(self.node(name)["pid"])
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30.0)
+            connection.connect(str(self.saboteur))
+            connection.sendall(f"{int(number)} {pid}\n".encode())
+            answer = connection.recv(200).decode().strip()
+        assert answer == "sent", answer
+        return pid
+
     def console(self) -> str:
         return self.folder.console.read_text(errors="replace")
 
@@ -102,6 +120,12 @@ def until(look: Callable[[], T | None], *, seconds: float, what: str, every: flo
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:.0f} s: {what}; last seen: {seen!r}")
         time.sleep(every)
+
+
+def serial_port(name: str, path: Path) -> tuple[str, ...]:
+    """Options of QEMU for one more virtio-serial port, which leads to a Unix socket that QEMU listens on."""
+    chardev = f"socket,id={name},path={path},server=on,wait=off"
+    return ("-chardev", chardev, "-device", f"virtserialport,chardev={name},name={name}")
 
 
 @contextmanager
@@ -121,7 +145,8 @@ def booted(
 ) -> Iterator[Machine]:
     """Boot a machine with a folder of its own; it is powered off, or ended by its pid, whatever happens.
 
-    state: its state disk. wire: where its network card leads (see `host.qemu`). append, reboots, extra: as there.
+    With the test image it is one whose processes `Machine.kill` can end. state: its state disk. wire: where its network
+    card leads (see `host.qemu`). append, reboots, extra: as there.
     seconds: until it has to be healthy; wait: until it is.
     """
     kernel, root = build / "bzImage", build / image
@@ -130,6 +155,9 @@ def booted(
     folder = RunFolder(scratch / "run")
     folder.path.mkdir(parents=True, exist_ok=True)
     choice = acceleration.choose(BINARY)
+    if image == "test.squashfs":
+        append = (*append, "init=/sbin/saboteur")
+        extra = (*extra, *serial_port(SABOTEUR_PORT, folder.path / "test.sock"))
     description = Description(
         kernel=kernel,
         root=root,

@@ -127,7 +127,7 @@ def test_the_bundle_has_every_certificate_in_order(tmp_path: Path) -> None:
 
 
 def make_repository(folder: Path) -> Path:
-    for path in ("pyproject.toml", "nullbox/a.py", "nullbox/cli/x.py", "agents/p/AGENT.toml", "image/b.py"):
+    for path in ("pyproject.toml", "nullbox/a.py", "nullbox/cli/x.py", "agents/pulse/AGENT.toml", "image/b.py"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(path)
     return folder
@@ -139,7 +139,7 @@ def test_the_key_changes_with_what_goes_in_and_only_then(tmp_path: Path) -> None
     (repository / "nullbox/cli/x.py").write_text("host only")
     (repository / "README.md").write_text("not in the image")
     assert input_key(repository, VARIANTS[RELEASE]) == key
-    (repository / "agents/p/AGENT.toml").write_text("changed")
+    (repository / "agents/pulse/AGENT.toml").write_text("changed")
     assert input_key(repository, VARIANTS[RELEASE]) != key
 
 
