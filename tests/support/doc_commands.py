@@ -218,7 +218,7 @@ class Shell:
 
 
 def follow(
-    shell: Shell, folder: Path, todo: Iterable[Command | File], seconds: float = 180.0, *, compare: bool = True
+    shell: Shell, folder: Path, todo: Iterable[Command | File], seconds: float = 330.0, *, compare: bool = True
 ) -> None:
     """Do what a page says and compare. Fails with the page, the line and what came instead.
 
