@@ -73,8 +73,8 @@ def test_every_make_target_that_a_document_names_is_there() -> None:
 
 
 def code_of(text: str) -> str:
-    """What a document sets as code: fenced blocks and inline."""
-    fenced = [line for block in doc_commands.blocks(text) for line in block.lines]
+    """What a document sets as code: blocks of commands, and inline."""
+    fenced = [line for block in doc_commands.blocks(text) if block.info in ("sh", "console") for line in block.lines]
     return "\n".join(fenced + re.findall(r"`[^`\n]+`", text))
 
 
