@@ -7,8 +7,9 @@ guest's control characters made harmless; now and then the file becomes `NAME.lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 LOOK_EVERY = 0.25
 """Seconds between two looks at a log that is followed."""
 CHUNK = 128 * 1024
+HEAD = 256
+"""Bytes of a file's beginning by which it is known again: some stamps, to the millisecond, and what was written."""
 PAGE = 256 * 1024
 """Bytes of the newest lines that one answer holds. JSON makes at most three of each; an answer is at most 1 MiB."""
 
@@ -47,23 +50,28 @@ def parse_line(raw: bytes) -> LogLine:
 
 
 class Reader:
-    """Reads a log forward, in whole lines, across its changes of file. `oldest` begins with all that is kept."""
+    """Reads a log forward, in whole lines, across its changes of file. It begins with all that is kept, unless
+    `from_end` was called.
 
-    def __init__(self, path: Path, *, oldest: bool = True) -> None:
+    A file is known again by its inode and its beginning: where inodes are given out anew at once, the file of now may
+    have the number of the one before the last.
+    """
+
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._previous = path.with_name(f"{path.name}.1")
         self._inode = -1
+        self._head = b""
         self._offset = 0
         self._rest = b""
-        for start in (self._previous, path) if oldest else (path,):
-            if start.exists():
-                self._inode = start.stat().st_ino
-                break
 
     def from_end(self, most: int) -> list[bytes]:
         """The newest lines within `most` bytes; what follows is read after them."""
-        older = _tail(self._previous, most)[0]
-        newer, self._offset, self._inode = _tail(self._path, most)
+        with self._opened() as (previous, current):
+            older, older_end = _tail(previous, most)
+            newer, newer_end = _tail(current, most)
+            self._take(current if current >= 0 else previous)
+            self._offset = newer_end if current >= 0 else older_end
         left = most - sum(len(line) + 1 for line in newer)
         kept = []
         for line in reversed(older):
@@ -75,30 +83,55 @@ class Reader:
 
     def more(self) -> list[bytes]:
         """The next lines that are whole; none if there is nothing new."""
-        try:
-            current = self._path.stat().st_ino
-        except FileNotFoundError:
-            return []
-        if self._inode not in (current, -1):
-            # What was read became NAME.log.1, or is gone; finish it before the new file.
-            if lines := self._read(self._previous):
-                return lines
-            self._offset, self._rest = 0, b""
-        self._inode = current
-        return self._read(self._path)
+        with self._opened() as (previous, current):
+            if not self._is(current):
+                if not self._is(previous):
+                    # Nothing was read yet, or what was read is dropped by now: all that is kept is new.
+                    self._take(previous if previous >= 0 else current)
+                if self._is(previous) and ((lines := self._read(previous)) or current < 0):
+                    return lines
+                self._take(current)
+            return self._read(current)
 
-    def _read(self, path: Path) -> list[bytes]:
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[int, int]]:
+        """Descriptors of the two files, -1 for one that is not there. Never the same file twice: if it changes its name
+        between the two, it is the older one, and the newer one is for the next look."""
+        current = _open(self._path)
+        previous = _open(self._previous)
+        try:
+            if min(current, previous) >= 0 and os.path.sameopenfile(current, previous):
+                os.close(current)
+                current = -1
+            yield previous, current
+        finally:
+            for descriptor in (previous, current):
+                if descriptor >= 0:
+                    os.close(descriptor)
+
+    def _is(self, descriptor: int) -> bool:
+        """Whether this is the file that is being read."""
+        if descriptor < 0:
+            return False
+        state = os.fstat(descriptor)
+        if state.st_ino != self._inode or state.st_size < self._offset:
+            return False
+        return os.pread(descriptor, len(self._head), 0) == self._head
+
+    def _take(self, descriptor: int) -> None:
+        """Go on with this file, from its beginning."""
+        self._offset, self._rest, self._head, self._inode = 0, b"", b"", -1
+        if descriptor >= 0:
+            self._inode = os.fstat(descriptor).st_ino
+            self._head = os.pread(descriptor, HEAD, 0)
+
+    def _read(self, descriptor: int) -> list[bytes]:
+        if descriptor < 0:
+            return []
+        if len(self._head) < HEAD:
+            self._head = os.pread(descriptor, HEAD, 0)
         while True:
-            try:
-                with path.open("rb") as file:
-                    state = os.fstat(file.fileno())
-                    if state.st_ino != self._inode:
-                        return []
-                    if state.st_size < self._offset:
-                        self._offset, self._rest = 0, b""
-                    data = os.pread(file.fileno(), CHUNK, self._offset)
-            except FileNotFoundError:
-                return []
+            data = os.pread(descriptor, CHUNK, self._offset)
             self._offset += len(data)
             *lines, self._rest = (self._rest + data).split(b"\n")
             if lines or not data:
@@ -151,17 +184,22 @@ async def stream(
             await asyncio.sleep(LOOK_EVERY)
 
 
-def _tail(path: Path, most: int) -> tuple[list[bytes], int, int]:
-    """Whole lines of the end of a file, the offset behind them, and the inode (-1: no file)."""
+def _open(path: Path) -> int:
     try:
-        with path.open("rb") as file:
-            state = os.fstat(file.fileno())
-            start = max(0, state.st_size - most)
-            data = os.pread(file.fileno(), most, start)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return [], 0, -1
+        return -1
+
+
+def _tail(descriptor: int, most: int) -> tuple[list[bytes], int]:
+    """Whole lines of the end of a file (-1: none), and the offset behind them."""
+    if descriptor < 0:
+        return [], 0
+    size = os.fstat(descriptor).st_size
+    start = max(0, size - most)
+    data = os.pread(descriptor, most, start)
     end = data.rfind(b"\n") + 1
     lines = data[:end].split(b"\n")[:-1]
     if start and lines:
         lines.pop(0)
-    return lines, start + end, state.st_ino
+    return lines, start + end

@@ -124,3 +124,51 @@ def test_following_a_log_that_is_cut_short_goes_on(tmp_path: Path) -> None:
             assert (await anext(source))["text"] == "cut"
 
     asyncio.run(main())
+
+
+def drained(reader: logs.Reader) -> list[str]:
+    lines: list[str] = []
+    while raw := reader.more():
+        lines += [logs.parse_line(each).text for each in raw]
+    return [text for text in lines if not text.startswith("[nullbox")]
+
+
+def test_a_follower_that_missed_several_changes_of_file_reads_all_that_is_kept(tmp_path: Path) -> None:
+    """It once went on with the newest file, and left out the one before, which it had never seen."""
+    path = tmp_path / "pulse.log"
+    log = ConsoleLog(path, cap=4000)
+    log.write(b"first\n", T0)
+    reader = logs.Reader(path)
+    assert drained(reader) == ["first"]
+    for number in range(301):
+        log.write(f"line {number:03}\n".encode(), T0 + number)
+    log.close()
+    kept = drained(logs.Reader(path))
+    assert len(kept) > 60
+    assert path.with_name("pulse.log.1").exists()
+    assert drained(reader) == kept
+    assert drained(reader) == []
+
+
+def test_a_file_that_took_over_the_inode_of_an_older_one_is_read_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "pulse.log"
+    path.write_text("one\ntwo\n")
+    reader = logs.Reader(path)
+    assert drained(reader) == ["one", "two"]
+    inode = path.stat().st_ino
+    with path.open("r+") as file:  # the same inode with other content: what two changes of file may leave
+        file.write("new\nfour\nfive\n")
+    assert path.stat().st_ino == inode
+    assert drained(reader) == ["new", "four", "five"]
+
+
+def test_the_moment_between_two_files_hides_nothing(tmp_path: Path) -> None:
+    """The cage renames the file and then makes a new one; somebody may look in between."""
+    path = tmp_path / "pulse.log"
+    path.with_name("pulse.log.1").write_text("old\n")
+    assert whole(path) == ["old"]
+    assert [line.text for line in logs.newest(path)] == ["old"]
+    reader = logs.Reader(path)
+    assert [logs.parse_line(each).text for each in reader.from_end(1000)] == ["old"]
+    path.write_text("new\n")
+    assert drained(reader) == ["new"]
