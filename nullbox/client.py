@@ -194,6 +194,10 @@ class Nulld:
         """One page of what was written to a key."""
         return _mapping(self.call("ctx.history", key=key, limit=limit, after=after, order=order))
 
+    def ctx_by_agent(self, agent_id: str, limit: int = 100, after: int | None = None, order: str = "asc") -> Answer:
+        """One page of what an agent wrote."""
+        return _mapping(self.call("ctx.by_agent", agent_id=agent_id, limit=limit, after=after, order=order))
+
     def ctx_agents(self) -> list[Answer]:
         """Who wrote how much."""
         return _list(_mapping(self.call("ctx.agents"))["agents"])
@@ -222,6 +226,23 @@ class Nulld:
     def ctx_erase(self, hash: str) -> Answer:
         """Destroy an entry's value for good."""
         return _mapping(self.call("ctx.erase", hash=hash))
+
+    def ctx_graph(self, hash: str, direction: str = "ancestors", depth: int = 10, limit: int = 200) -> Answer:
+        """What an entry was made from, or (`descendants`) what was made from it: `["nodes"]`, `["edges"]`."""
+        return _mapping(self.call("ctx.graph", hash=hash, direction=direction, depth=depth, limit=limit))
+
+    def ctx_root(self, size: int | None = None) -> Answer:
+        """A checkpoint of the log's first `size` records, or of all: `{"size": …, "root": …}`."""
+        return _mapping(self.call("ctx.root", size=size))
+
+    def ctx_prove(self, entry: str | int, size: int | None = None) -> Answer:
+        """A proof that the entry, by its hash or its number, is in the log; `ctxgraph.proofs` checks it."""
+        named = {"hash": entry} if isinstance(entry, str) else {"seq": entry}
+        return _mapping(self.call("ctx.prove", size=size, **named))
+
+    def ctx_consistency(self, size: int, root: str | None = None, new_size: int | None = None) -> Answer:
+        """A proof that the log begins with the `size` records that had `root`; `ctxgraph.proofs` checks it."""
+        return _mapping(self.call("ctx.consistency", size=size, root=root, new_size=new_size))
 
     def ctx_verify(self) -> Answer:
         """Recompute every hash of the store and the log."""

@@ -123,6 +123,11 @@ class AsyncNulld:
     async def ctx_history(self, key: str, limit: int = 100, after: int | None = None, order: str = "asc") -> Answer:
         return _mapping(await self.call("ctx.history", key=key, limit=limit, after=after, order=order))
 
+    async def ctx_by_agent(
+        self, agent_id: str, limit: int = 100, after: int | None = None, order: str = "asc"
+    ) -> Answer:
+        return _mapping(await self.call("ctx.by_agent", agent_id=agent_id, limit=limit, after=after, order=order))
+
     async def ctx_agents(self) -> list[Answer]:
         return _list(_mapping(await self.call("ctx.agents"))["agents"])
 
@@ -143,6 +148,19 @@ class AsyncNulld:
 
     async def ctx_erase(self, hash: str) -> Answer:
         return _mapping(await self.call("ctx.erase", hash=hash))
+
+    async def ctx_graph(self, hash: str, direction: str = "ancestors", depth: int = 10, limit: int = 200) -> Answer:
+        return _mapping(await self.call("ctx.graph", hash=hash, direction=direction, depth=depth, limit=limit))
+
+    async def ctx_root(self, size: int | None = None) -> Answer:
+        return _mapping(await self.call("ctx.root", size=size))
+
+    async def ctx_prove(self, entry: str | int, size: int | None = None) -> Answer:
+        named = {"hash": entry} if isinstance(entry, str) else {"seq": entry}
+        return _mapping(await self.call("ctx.prove", size=size, **named))
+
+    async def ctx_consistency(self, size: int, root: str | None = None, new_size: int | None = None) -> Answer:
+        return _mapping(await self.call("ctx.consistency", size=size, root=root, new_size=new_size))
 
     async def ctx_verify(self) -> Answer:
         return _mapping(await self.call("ctx.verify", timeout=310.0))

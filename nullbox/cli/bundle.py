@@ -25,6 +25,13 @@ SECRET = re.compile(r"secret|token|passw|credential|authorization|cookie|api_?ke
 HIDDEN = "(left out)"
 LOOKS_LIKE_ONE = re.compile(r"\b(?:sk|pk|ghp|gho|xox[abp]|AKIA|eyJ)[-_A-Za-z0-9.]{12,}")
 
+ASSIGNED = re.compile(
+    r"((?:secret|token|passw(?:or)?d|passphrase|credential|authorization|cookie|api_?key|private_?key)"
+    r"[\w-]*[\"']?\s*[=:]\s*)(?:bearer\s+)?\S+",
+    re.IGNORECASE,
+)
+"""A secret-looking name and its value in the middle of a text."""
+
 
 def redact(value: Any) -> Any:
     """The same data, with values of secret-looking names, and words that look like tokens, taken out. Pure."""
@@ -36,7 +43,7 @@ def redact(value: Any) -> Any:
     if isinstance(value, list):
         return [redact(inner) for inner in value]
     if isinstance(value, str):
-        return LOOKS_LIKE_ONE.sub(HIDDEN, value)
+        return LOOKS_LIKE_ONE.sub(HIDDEN, ASSIGNED.sub(rf"\g<1>{HIDDEN}", value))
     return value
 
 

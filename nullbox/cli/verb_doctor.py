@@ -24,7 +24,7 @@ def doctor(session: Session, bundle: Path | None) -> None:
     The archive of --bundle holds states, events and manifests; nothing that agents wrote, and no secrets.
     """
     answer = _examine(session)
-    session.show(answer, _page, lambda found: [each["check"] for each in found["findings"]])
+    session.show(answer, page, lambda found: [each["check"] for each in found["findings"]])
     if bundle is not None:
         from nullbox.cli import bundle as bundles
 
@@ -58,12 +58,14 @@ def _reached(session: Session) -> dict[str, Any]:
     return {"check": "daemon", "state": "ok", "found": found, "advice": ""}
 
 
-def _page(answer: dict[str, Any]) -> str:
+def page(answer: dict[str, Any]) -> str:
+    """Findings for people: what was found, and below it what to do."""
     from nullbox.cli.render import safe
 
+    widest = max(10, *(len(each["check"]) for each in answer["findings"]))
     lines = []
     for each in answer["findings"]:
-        lines.append(safe(f"{MARKS.get(each['state'], each['state'])}  {each['check']:<10}  {each['found']}"))
+        lines.append(safe(f"{MARKS.get(each['state'], each['state'])}  {each['check']:<{widest}}  {each['found']}"))
         if each["advice"]:
-            lines.append(safe(f"                  -> {each['advice']}"))
+            lines.append(safe(f"{'':{widest + 8}}-> {each['advice']}"))
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from nullbox.cli import render
-from nullbox.cli.completing import keys
+from nullbox.cli.completing import agent_names, keys
 from nullbox.cli.context import Session, confirm, output_option, pass_session, tell
 from nullbox.cli.lazy import LazyGroup
 
@@ -20,7 +20,16 @@ LIMIT = click.option(
 )
 
 
-@click.group(cls=LazyGroup)
+PROOF = "nullbox.cli.verbs_proof:"
+PROOFS = {
+    "graph": (PROOF + "graph", "Show from which entries one was made, or which were made from it."),
+    "root": (PROOF + "root", "Show the Merkle root of the log."),
+    "prove": (PROOF + "prove", "Prove that an entry is in the log."),
+    "consistency": (PROOF + "consistency", "Prove that the log begins as it once was."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=PROOFS)
 def ctx() -> None:
     """Look into the agents' shared memory."""
 
@@ -91,6 +100,16 @@ def read(session: Session, hash: str) -> None:
 def latest(session: Session, key: str) -> None:
     """Show what was written to KEY last."""
     session.show(session.nulld.ctx_latest(key), render.outline, lambda entry: [entry["hash"]])
+
+
+@ctx.command(name="by-agent")
+@click.argument("agent", shell_complete=agent_names)
+@LIMIT
+@output_option
+@pass_session
+def by_agent(session: Session, agent: str, limit: int) -> None:
+    """Show all that AGENT wrote, oldest first."""
+    _show(session, _newest(lambda **how: session.nulld.ctx_by_agent(agent, **how), limit))
 
 
 @ctx.command()

@@ -73,7 +73,7 @@ class Handlers:
         except NullBoxError as error:
             self._record(call, given, error.code.value)
             raise
-        self._record(call, given, "done")
+        self._record(call, given, "done", value)
         return value
 
     async def _serve(self, call: Call, given: Arguments) -> Any:
@@ -81,11 +81,12 @@ class Handlers:
             return await serve_ctx.forward(self._core, call)
         return await HANDLERS[call.method](self._core, call, given)
 
-    def _record(self, call: Call, given: Arguments, result: str) -> None:
+    def _record(self, call: Call, given: Arguments, result: str, value: Any = None) -> None:
         """Who changed what. The parts of an upload but the last change nothing; ctxgraph has a log of its own."""
         if call.method.startswith(serve_ctx.PREFIX) or given.get("last") is False:
             return
-        name = given.get("name") or given.get("agent")
+        # Only the answer says whom a deployment deployed.
+        name = given.get("name") or given.get("agent") or (value.get("name") if isinstance(value, dict) else None)
         detail: dict[str, Any] = {
             "method": call.method,
             "uid": call.peer.uid,

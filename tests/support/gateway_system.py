@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+from nullbox.ctxgraph.merkle import Frontier, consistency_proof, inclusion_proof, leaf_data, leaf_hash
 from nullbox.gateway.memory import MemoryBackend
 from nullbox.gateway.service import GatewayService
 from nullbox.protocols.errors import ErrorCode, NullBoxError
@@ -18,7 +19,7 @@ from nullbox.protocols.layout import Layout
 from nullbox.rpc.call import Call
 from nullbox.rpc.server import LineServer
 
-ENTRIES = [
+ENTRIES: list[dict[str, Any]] = [
     {
         "hash": f"{seq:064x}",
         "agent_id": "pulse",
@@ -29,6 +30,34 @@ ENTRIES = [
     }
     for seq in (1, 2, 3)
 ]
+
+
+def proof_of(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """A real proof over a log of the three entries, whose leaves are as docs/design/ctxgraph.md has them."""
+    leaves = []
+    for entry in ENTRIES:
+        data = leaf_data(0, entry["seq"], entry["ts_ns"], 0, bytes.fromhex(entry["hash"]), "pulse", "pulse.count")
+        leaves.append(leaf_hash(data))
+    frontier = Frontier()
+    roots = [frontier.root()]
+    for leaf in leaves:
+        frontier.append(leaf)
+        roots.append(frontier.root())
+
+    def source(level: int, first: int, count: int) -> list[bytes]:
+        return leaves[first : first + count]
+
+    checkpoint = {"size": 3, "root": roots[3].hex()}
+    if method == "root":
+        return checkpoint
+    if method == "prove":
+        entry = ENTRIES[(params.get("seq") or int(params["hash"], 16)) - 1]
+        record = {name: entry[name] for name in ("seq", "ts_ns", "hash", "agent_id", "key")}
+        path = [step.hex() for step in inclusion_proof(source, entry["seq"] - 1, 3)]
+        return {**checkpoint, "record": {**record, "kind": 0, "expires_ns": 0}, "path": path}
+    size = params["size"]
+    path = [step.hex() for step in consistency_proof(source, size, 3)]
+    return {"old": {"size": size, "root": roots[size].hex()}, "new": checkpoint, "path": path}
 
 
 class System:
@@ -54,6 +83,18 @@ class System:
                 raise NullBoxError(ErrorCode.NOT_FOUND, f"no entry {hash}")
             case "latest", _:
                 return ENTRIES[-1]
+            case "root" | "prove" | "consistency", params:
+                return proof_of(call.method, params)
+            case "graph", {"hash": hash}:
+                nodes = [
+                    {**{name: entry[name] for name in ("hash", "agent_id", "key", "seq", "ts_ns")}, "depth": depth}
+                    for depth, entry in enumerate(reversed(ENTRIES))
+                ]
+                edge = [ENTRIES[2]["hash"], ENTRIES[1]["hash"]]
+                hidden = {"hash": "9" * 64, "depth": 2, "hidden": True}
+                return {"nodes": [*nodes[:2], hidden], "edges": [edge], "truncated": True}
+            case "by_agent", {"agent_id": "pulse"}:
+                return {"entries": ENTRIES[::-1], "next": None}
             case "agents", _:
                 return {"agents": [{"agent_id": "pulse", "entries": 3, "bytes": 120}]}
             case "write", params:

@@ -75,3 +75,10 @@ def test_redaction() -> None:
         "nested": [{"Auth_Token": HIDDEN, "name": HIDDEN}],
         "n": 1,
     }
+
+
+def test_a_secret_in_the_middle_of_a_text_is_taken_out() -> None:
+    for text in ("login with password=hunter2 failed", "Authorization: Bearer hunter2", '{"api_key": "hunter2"}'):
+        assert "hunter2" not in redact({"line": text})["line"]
+    harmless = "the token bucket is empty; see https://example.com/a:b"
+    assert redact([harmless]) == [harmless]

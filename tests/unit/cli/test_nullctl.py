@@ -29,6 +29,7 @@ from nullbox.gateway.methods import METHODS
 from nullbox.protocols.errors import ErrorCode
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "nullctl"
+SAMPLE = Path(__file__).parents[3] / "agents" / "pulse"
 BINARY = [sys.executable, "-c", "from nullbox.cli.nullctl import main; main()"]
 
 
@@ -103,24 +104,51 @@ VERBS = [
     ("ctx", "watch", "pulse."),
     ("ctx", "status"),
     ("ctx", "search", "red"),
+    ("ctx", "by-agent", "pulse"),
+    ("ctx", "graph", "0" * 63 + "3"),
+    ("ctx", "root"),
+    ("ctx", "prove", "2"),
+    ("ctx", "consistency", "0", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+    ("ctx", "verify"),
+    ("ctx", "export", "pulse."),
+    ("agent", "validate", str(SAMPLE)),
     ("egress", "rules", "pulse"),
     ("egress", "explain", "pulse", "example.com:8443"),
     ("egress", "log"),
     ("egress", "flush-dns", "pulse"),
     ("version",),
 ]
+CHANGES = [
+    ("agent", "start", "reader"),
+    ("agent", "stop", "pulse"),
+    ("agent", "restart", "pulse", "reader"),
+    ("agent", "pause", "pulse"),
+    ("agent", "resume", "reader"),
+    ("agent", "deploy", str(SAMPLE), "--replace"),
+    ("agent", "remove", "fresh", "--yes"),
+    ("ctx", "write", "notes.a", "1"),
+    ("ctx", "delete", "notes.a", "--yes"),
+    ("ctx", "erase", "0" * 63 + "1", "--yes"),
+    ("power", "off", "--yes"),
+    ("power", "reboot", "--yes"),
+]
+"""Verbs that change something, each in a system of its own. `reader` is prepared so that each makes sense."""
 NAMELESS = {
     ("egress", "rules", "pulse"),
     ("egress", "explain", "pulse", "example.com:8443"),
     ("ctx", "status"),
+    ("ctx", "verify"),
     ("version",),
     ("agent", "logs", "pulse"),
 }
+NO_FORMATS = {("ctx", "export", "pulse.")}
+"""JSON Lines whatever is asked for."""
 LINES = {("events",), ("agent", "logs", "pulse"), ("ctx", "watch", "pulse."), ("egress", "log")}
 
 
 def steady(text: str) -> str:
     """The output with what belongs to this machine and moment replaced."""
+    text = text.replace(str(SAMPLE), "FOLDER")
     text = re.sub(r'("?uptime_s"?: )[0-9.]+', r"\1UPTIME", text)
     text = re.sub(r'("?kernel"?: )"?[0-9][^\s",]*"?', r"\1KERNEL", text)
     text = re.sub(r"kernel [0-9][^\s)]*", "kernel KERNEL", text)
@@ -145,17 +173,49 @@ def test_golden(shared: System, run: Any, verb: tuple[str, ...], output: str) ->
         return
     assert (result.code, result.err) == (0, "")
     if output == "json":
-        for text in result.out.splitlines() if verb in LINES else [result.out]:
+        for text in result.out.splitlines() if verb in LINES | NO_FORMATS else [result.out]:
             json.loads(text)
-    if output == "yaml":
+    if output == "yaml" and verb not in NO_FORMATS:
         assert list(yaml.safe_load_all(result.out))
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", result.out)
-    name = "-".join(verb[:2]).rstrip(".") if verb[0] in ("agent", "ctx", "egress") else verb[0]
-    path = GOLDEN / f"{name}.{output}"
+    compare(verb, output, result.out)
+
+
+@pytest.mark.parametrize("output", FORMATS)
+@pytest.mark.parametrize("verb", CHANGES, ids=lambda verb: " ".join(verb[:2]))
+def test_golden_of_changes(system: System, run: Any, verb: tuple[str, ...], output: str, tmp_path: Path) -> None:
+    if verb[1] == "start":
+        system.backend.set("cage:reader", state="stopped", pid=None)
+    if verb[1] == "resume":
+        system.backend.set("cage:reader", state="paused")
+    if verb[1] == "remove":
+        folder = tmp_path / "fresh"
+        folder.mkdir()
+        (folder / "main.py").write_text("")
+        (folder / "AGENT.toml").write_text('[agent]\nname = "fresh"\nruntime = "python"\n')
+        assert run(system, "agent", "deploy", str(folder)).code == 0
+    result = run(system, "-o", output, *verb)
+    assert (result.code, result.err) == (0, "")
+    compare(verb, output, result.out)
+
+
+def compare(verb: tuple[str, ...], output: str, out: str) -> None:
+    """What was printed beside what is written down; and no control character ever reaches a terminal."""
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", out)
+    grouped = verb[0] in ("agent", "ctx", "egress", "power")
+    path = GOLDEN / f"{'-'.join(verb[:2]).rstrip('.') if grouped else verb[0]}.{output}"
     if os.environ.get("NULLBOX_UPDATE_GOLDEN"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(steady(result.out))
-    assert steady(result.out) == path.read_text()
+        path.write_text(steady(out))
+    assert steady(out) == path.read_text()
+
+
+def test_every_verb_has_a_golden_output() -> None:
+    """But those that print for a shell, a screen or a look at this very machine."""
+    elsewhere = {"completion", "top", "doctor"}
+    seen = {
+        " ".join(verb[:2]) if verb[0] in ("agent", "ctx", "egress", "power") else verb[0] for verb in VERBS + CHANGES
+    }
+    assert set(walk(nullctl.cli)) - elsewhere == seen
 
 
 def test_the_output_option_works_on_both_sides_of_the_verb(shared: System, run: Any) -> None:
@@ -255,8 +315,8 @@ def test_version_works_without_a_daemon(run: Any, system: System, tmp_path: Path
 def test_help_names_every_verb_that_is_there_and_no_other(run: Any, shared: System) -> None:
     verbs = set(walk(nullctl.cli))
     methods = {name.replace(".", " ") for name in METHODS}
-    # In the protocol, and of no use at a prompt, or not yet.
-    extra = {"rpc discover", *(f"ctx {name}" for name in ("by_agent", "graph", "root", "prove", "consistency"))}
+    # In the protocol, and of no use at a prompt.
+    extra = {"rpc discover"}
     assert {name.replace("_", "-") for name in methods - extra} <= verbs
     for later in ("swarm", "snapshot", "llm", "secret"):
         assert later not in run(shared, "--help").out
@@ -272,6 +332,16 @@ def walk(group: click.Group, path: str = "") -> Iterator[str]:
             yield from walk(command, f"{path}{name} ")
         else:
             yield f"{path}{name}"
+
+
+def test_a_proof_is_checked_here_and_a_wrong_root_is_not_believed(shared: System, run: Any) -> None:
+    proved = run(shared, "-o", "json", "ctx", "prove", "0" * 63 + "2")
+    assert json.loads(proved.out)["checked"] is True
+    for words in (["prove", "2", "--root", "0" * 64], ["prove", "2", "--size", "2"], ["consistency", "3", "0" * 64]):
+        result = run(shared, "ctx", *words)
+        assert (result.code, result.out) == (1, "")
+        assert "NOT proved" in result.err
+    assert run(shared, "ctx", "prove", "what").code == 2
 
 
 def test_a_destructive_verb_asks_on_a_terminal(monkeypatch: pytest.MonkeyPatch, system: System, run: Any) -> None:
