@@ -13,6 +13,9 @@ from nullbox.rpc.call import Peer
 PORT_CHANNEL = "virtio-serial"
 """The channel of whoever runs the machine: it can read the disk and the memory, so it is an operator."""
 
+HOST_CID = 2
+"""The context id of the host of this machine (vsock(7), VMADDR_CID_HOST): the same person."""
+
 
 class Role(StrEnum):
     """OPERATOR may call everything, READER what changes nothing."""
@@ -51,7 +54,11 @@ class Roles:
 
     def of(self, peer: Peer) -> Role | None:
         """The peer's role; None for a stranger."""
-        if peer.channel == PORT_CHANNEL or self.operators.include(peer):
+        if peer.channel == PORT_CHANNEL or peer.cid == HOST_CID:
+            return Role.OPERATOR
+        if peer.cid is not None:
+            return None  # another machine, or somebody in this one whom vsock cannot name
+        if self.operators.include(peer):
             return Role.OPERATOR
         return Role.READER if self.readers.include(peer) else None
 
@@ -61,7 +68,8 @@ class Roles:
         if has is Role.OPERATOR or has is needed:
             return
         section = "operators" if needed is Role.OPERATOR else "readers"
-        role = f"uid {peer.uid} is a {has}" if has else f"uid {peer.uid} has no role here"
+        who = f"uid {peer.uid}" if peer.cid is None else f"vsock peer {peer.cid}"
+        role = f"{who} is a {has}" if has else f"{who} has no role here"
         message = f"{method} needs the role {needed}, and {role}; [gateway] {section} in nulld.toml grants it"
         raise NullBoxError(ErrorCode.DENIED, message)
 

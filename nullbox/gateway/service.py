@@ -43,7 +43,7 @@ SICK_AFTER = 10.0
 class GatewayService:
     """See the module. `start` returns once the gateway listens.
 
-    config: `driver`, `socket`, `operators`, `readers`; all optional.
+    config: `driver`, `socket`, `vsock` (a port, for the machine's host), `operators`, `readers`; all optional.
     port: the virtio-serial device; None looks for the port named `nullbox.gateway.0`.
     console: written to only where there is such a port: anywhere else the console is somebody else's.
     """
@@ -67,6 +67,7 @@ class GatewayService:
         self._port = port
         self._console = console
         self.socket = Path(config.get("socket") or layout.gateway_socket)
+        self._vsock: int | None = config.get("vsock")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping: asyncio.Event | None = None
@@ -131,6 +132,7 @@ class GatewayService:
         collecting: list[asyncio.Task[None]] = []
         try:
             await server.listen(self.socket, mode=self._roles.socket_mode)
+            await self._serve_vsock(server)
             if await self._serve_port(server):
                 collecting.append(asyncio.create_task(show(core, console)))
             record_boot(journal, kernel_crash(self._layout))
@@ -153,6 +155,15 @@ class GatewayService:
             await core.close()
             journal.close()
             console.close()
+
+    async def _serve_vsock(self, server: LineServer) -> None:
+        """The vsock port, if one is configured. Like the serial port, nothing depends on it."""
+        if self._vsock is None:
+            return
+        try:
+            await server.listen_vsock(self._vsock)
+        except OSError as error:
+            log.warning("cannot serve vsock port %s: %s", self._vsock, error)
 
     async def _serve_port(self, server: LineServer) -> bool:
         """Whether there is a port, and so a machine that is ours, console and all."""

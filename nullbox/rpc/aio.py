@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,7 +21,7 @@ from nullbox.protocols import jsonrpc
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.framing import LineSplitter, TooLong
 from nullbox.protocols.jsonrpc import ErrorAnswer, Result
-from nullbox.rpc.client import Unreachable
+from nullbox.rpc.client import Unreachable, address_of
 
 STREAM_BUFFER = 256
 """Values of one stream that are held before the connection is read no further."""
@@ -111,7 +112,7 @@ class AsyncClient:
             if self._writer is not None:
                 return self._writer
             try:
-                reader, writer = await asyncio.open_unix_connection(self.path)
+                reader, writer = await _open(self.path)
             except OSError as error:
                 message = f"cannot connect to {self.path}: {error.strerror or error}; is nulld running?"
                 raise Unreachable(message) from None
@@ -167,3 +168,18 @@ class AsyncClient:
             future.set_result(message.value)
         else:
             future.set_exception(message.error)
+
+
+async def _open(where: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect. Raises OSError."""
+    family, address = address_of(where)
+    if family == socket.AF_UNIX:
+        return await asyncio.open_unix_connection(where)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return await asyncio.open_connection(sock=sock)

@@ -17,7 +17,8 @@ class Peer:
 
     pid, uid, gid: None where the channel has no such identity (a virtio-serial port, a VM's vsock).
     groups: the supplementary groups.
-    channel: the name that the listener was given: `unix`, `virtio-serial`, an agent's name.
+    channel: the name that the listener was given: `unix`, `virtio-serial`, `vsock`, an agent's name.
+    cid: the other machine's context id (vsock(7)); None on other channels.
     """
 
     pid: int | None = None
@@ -25,6 +26,7 @@ class Peer:
     gid: int | None = None
     groups: frozenset[int] = frozenset()
     channel: str = ""
+    cid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ class Unreachable(NullBoxError):
 class Client:
     """See the module. Connects at the first call, and again after the server went away.
 
-    timeout: seconds for a call that has none of its own; None waits for ever.
+    path: of a Unix socket, or `vsock:CID:PORT`. timeout: seconds for a call that has none of its own; None waits for
+    ever.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, timeout: float | None = 15.0) -> None:
@@ -131,10 +132,11 @@ class Client:
                 return
             # Idle for too long, or a restart of the server. Its last words were for nobody's question.
             self.close()
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        family, address = address_of(self.path)
+        sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.settimeout(_left(until))
-            sock.connect(self.path)
+            sock.connect(address)
         except FileNotFoundError:
             sock.close()
             raise Unreachable(f"nothing at {self.path}: is nulld running, is that its socket?") from None
@@ -237,6 +239,15 @@ class Subscription:
         if not self._over:
             self._over = True
             self._client._cancel(self._name)
+
+
+def address_of(where: str) -> tuple[int, Any]:
+    """Family and address of a server: `vsock:CID:PORT` (vsock(7)), else the path of a Unix socket. Pure."""
+    word, _, rest = where.partition(":")
+    cid, _, port = rest.partition(":")
+    if word == "vsock" and cid.isdecimal() and port.isdecimal():
+        return socket.AF_VSOCK, (int(cid), int(port))
+    return socket.AF_UNIX, where
 
 
 def _hung_up(sock: socket.socket) -> bool:

@@ -63,6 +63,7 @@ class LineServer:
         self._listeners: dict[Path, tuple[asyncio.Server, int]] = {}
         self._sessions: set[Session] = set()
         self._ports: list[PortTransport] = []
+        self._others: list[asyncio.Server] = []
         self._per_uid: Counter[int | None] = Counter()
 
     @property
@@ -82,6 +83,23 @@ class LineServer:
             lambda: self._session(channel), sock=listener, backlog=BACKLOG
         )
         self._listeners[path] = (server, path.stat().st_ino)
+
+    async def listen_vsock(self, port: int, *, channel: str = "vsock") -> None:
+        """Serve a vsock port of this machine: for its host, and whoever else has a context id (`Peer.cid`).
+
+        Raises:
+            OSError: there is no vsock here, or the port is in use.
+        """
+        listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            listener.setblocking(False)
+            listener.bind((socket.VMADDR_CID_ANY, port))
+            listener.listen(BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
+        server = await asyncio.get_running_loop().create_server(lambda: self._session(channel), sock=listener)
+        self._others.append(server)
 
     async def unlisten(self, path: Path) -> None:
         """Stop to accept on that path and remove it. Open connections stay; use their channel to tell them."""
@@ -104,6 +122,9 @@ class LineServer:
         """Stop listening, end every connection (with `error` as its last line, if given), remove the sockets."""
         for path in list(self._listeners):
             await self.unlisten(path)
+        for server in self._others:
+            server.close()
+        self._others.clear()
         for session in list(self._sessions):
             session.close(error)
         for port in self._ports:
@@ -148,7 +169,9 @@ class LineServer:
 
 
 def peer_of(sock: socket.socket, channel: str) -> Peer:
-    """Who connected, from the kernel (unix(7)): the identity at the time of `connect`."""
+    """Who connected, from the kernel: the identity at the time of `connect` (unix(7)), or the machine (vsock(7))."""
+    if sock.family == socket.AF_VSOCK:
+        return Peer(channel=channel, cid=sock.getpeername()[0])
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, gid = struct.unpack("3i", credentials)
     groups: frozenset[int] = frozenset()

@@ -48,12 +48,13 @@ class Principals:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A whole nulld.toml. gateway_socket: None for the layout's own path."""
+    """A whole nulld.toml. gateway_socket: None for the layout's own path. gateway_vsock: None for no vsock port."""
 
     intensity: Intensity = field(default_factory=Intensity)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     services: Mapping[str, ServiceSettings] = field(default_factory=dict)
     gateway_socket: str | None = None
+    gateway_vsock: int | None = None
     operators: Principals = field(default_factory=lambda: Principals(uids=(0,)))
     readers: Principals = field(default_factory=Principals)
     driver: str = "krun"
@@ -107,6 +108,7 @@ def parse(raw: Mapping[str, Any]) -> Settings:
         heartbeat=supervision.get("heartbeat", Heartbeat()),
         services=services,
         gateway_socket=gateway.get("socket"),
+        gateway_vsock=gateway.get("vsock"),
         operators=gateway.get("operators", Principals(uids=(0,))),
         readers=gateway.get("readers", Principals()),
         driver=top.get("cage", {}).get("driver", "krun"),
@@ -192,6 +194,12 @@ def count(value: object) -> int:
     return value
 
 
+def vsock_port(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 1 << 32:
+        raise ValueError(f"is {value!r}; allowed: a vsock port from 1 to {(1 << 32) - 1}")
+    return value
+
+
 def names(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValueError(f"is {value!r}; allowed: a list of names")
@@ -267,6 +275,8 @@ SERVICE = record(
 
 PRINCIPALS = record(Principals, {"uids": checked(ids), "gids": checked(ids)})
 
-GATEWAY = table({"socket": checked(absolute), "operators": PRINCIPALS, "readers": PRINCIPALS})
+GATEWAY = table(
+    {"socket": checked(absolute), "vsock": checked(vsock_port), "operators": PRINCIPALS, "readers": PRINCIPALS}
+)
 
 CAGE = table({"driver": checked(driver)})

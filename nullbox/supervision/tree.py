@@ -65,13 +65,14 @@ class AgentEntry:
 def service_specs(settings: Settings, layout: Layout) -> list[ChildSpec]:
     """The services with what nulld.toml says about them.
 
-    Every config has `layout` and `driver`; the gateway's also `socket`, `operators` and `readers`
+    Every config has `layout` and `driver`; the gateway's also `socket`, `vsock`, `operators` and `readers`
     (each `{"uids": […], "gids": […]}`).
     """
     common: dict[str, Any] = {"layout": layout.to_plain(), "driver": settings.driver}
     extra: dict[str, dict[str, Any]] = {
         "gateway": {
             "socket": settings.gateway_socket or str(layout.gateway_socket),
+            "vsock": settings.gateway_vsock,
             "operators": {name: list(ids) for name, ids in asdict(settings.operators).items()},
             "readers": {name: list(ids) for name, ids in asdict(settings.readers).items()},
         }

@@ -22,6 +22,10 @@ ROLES = Roles.from_config({"operators": {"uids": [0, 1000]}, "readers": {"uids":
         (Peer(uid=3000, gid=3000), None),
         (Peer(channel=PORT_CHANNEL), Role.OPERATOR),
         (Peer(channel="elsewhere"), None),
+        (Peer(channel="vsock", cid=2), Role.OPERATOR),
+        (Peer(channel="vsock", cid=1), None),
+        (Peer(channel="vsock", cid=3), None),
+        (Peer(channel="vsock", cid=3, uid=0), None),
     ],
 )
 def test_roles(peer: Peer, role: Role | None) -> None:
@@ -35,6 +39,8 @@ def test_a_refusal_names_the_section_that_would_allow_it() -> None:
     assert caught.value.code is ErrorCode.DENIED
     with pytest.raises(NullBoxError, match=r"has no role here.*readers"):
         ROLES.check(Peer(uid=3000), Role.READER, "status")
+    with pytest.raises(NullBoxError, match="vsock peer 7 has no role here"):
+        ROLES.check(Peer(channel="vsock", cid=7), Role.READER, "status")
 
 
 def test_the_socket_is_open_only_as_far_as_somebody_has_a_role() -> None:
