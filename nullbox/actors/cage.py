@@ -15,12 +15,10 @@ from types import MappingProxyType
 
 from nullbox.actors.base import BaseActor
 from nullbox.actors.questions import answer, refuse
-from nullbox.cage import endings, facts
-from nullbox.cage.cgroup import CgroupTree
+from nullbox.cage import drivers, endings
 from nullbox.cage.control import BadGuest
 from nullbox.cage.machine import SHOWN, Action, Event, Machine, State, adopted, late, started, step
 from nullbox.cage.manifest import Manifest, parse
-from nullbox.cage.plan import plan
 from nullbox.cage.view import inspect
 from nullbox.cage.vm import Vm
 from nullbox.cage.vmplan import Link, VmPlan
@@ -72,7 +70,8 @@ class CageActor(BaseActor):
         self._late = False
         self._link: Link | None = None
         self._channel_open = False
-        self._cgroups = CgroupTree()
+        self._driver = str(start.config.get("driver", drivers.KRUN))
+        self._cgroups = drivers.cgroups_of(self._driver)
         self._vm = Vm(self._agent, self._layout, self._cgroups)
         try:
             self._manifest = self._read_manifest()
@@ -123,8 +122,8 @@ class CageActor(BaseActor):
         if self._link is None or not self._channel_open or self._machine is not None:
             return
         try:
-            known = facts.gather(self._agent, self._cgroups, self._layout.library_dir)
-            self._plan = plan(self._manifest, known, self._vm.site(self._folder), self._link)
+            site = self._vm.site(self._folder)
+            self._plan = drivers.make_plan(self._driver, self._manifest, self._cgroups, self._layout, site, self._link)
             self._vm.spawn(self._plan)
         except (OSError, NullBoxError) as error:
             self._give_up(str(error))

@@ -8,6 +8,7 @@ from nullbox.egress import queries
 from nullbox.egress.build import EgressConfig, build
 from nullbox.egress.policy import parse_policy
 from nullbox.egress.uplink import Uplink
+from nullbox.egress.veth import KernelVeths
 from nullbox.protocols.errors import NullBoxError
 from nullbox.protocols.layout import Layout
 from nullbox.protocols.messages import Address, CloseLink, ExitReason, LinkReady, OpenLink, Ping, Query, Start
@@ -19,7 +20,8 @@ class EgressActor(BaseActor):
     def started(self, start: Start) -> None:
         layout = Layout.from_plain(start.config["layout"])
         uplink = Uplink(layout.uplink_record)
-        self._service = build(EgressConfig.read(start.config.get("egress", {})), uplink=uplink)
+        taps = KernelVeths() if start.config.get("driver") == "process" else None
+        self._service = build(EgressConfig.read(start.config.get("egress", {})), taps, uplink=uplink)
         self._service.prepare()
         # A link whose cage left no trace has no VM behind it: it belongs to nobody.
         removed = self._service.reconcile(layout.caged_agents())

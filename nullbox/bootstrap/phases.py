@@ -66,11 +66,14 @@ STATE_DIRECTORIES: Final = (
 )
 
 
-def _mount(mount: Mount) -> Task:
+def mount_task(mount: Mount) -> Task:
+    """Mount what a line of the table says."""
     return Task(f"mount {mount.target}", lambda host, _: host.mount(mount))
 
 
-def _sysctl(sysctl: Sysctl) -> Task:
+def sysctl_task(sysctl: Sysctl) -> Task:
+    """Set one kernel parameter, and see that it is set."""
+
     def set_and_check(host: Host, _: Cmdline) -> str | None:
         host.write(sysctl.path, sysctl.value)
         shown = host.read(sysctl.path).strip()
@@ -79,7 +82,8 @@ def _sysctl(sysctl: Sysctl) -> Task:
     return Task(f"set {sysctl.name}", set_and_check, OnFailure.TOLERATED)
 
 
-def _directory(path: str, mode: int) -> Task:
+def directory_task(path: str, mode: int) -> Task:
+    """Make one directory."""
     return Task(f"make {path}", lambda host, _: host.make_directory(path, mode))
 
 
@@ -91,7 +95,7 @@ def _controller(group: str, name: str) -> Task:
     )
 
 
-EARLY: Final = (Phase("mounts", tuple(_mount(m) for m in MOUNTS)),)
+EARLY: Final = (Phase("mounts", tuple(mount_task(m) for m in MOUNTS)),)
 """Before anything else: the command line is in /proc, the log in /dev."""
 
 BOOT: Final = (
@@ -103,13 +107,13 @@ BOOT: Final = (
         ),
     ),
     Phase("proof", (Task("prove that / is read-only", lambda host, _: host.prove_read_only("/")),)),
-    Phase("sysctls", tuple(_sysctl(s) for s in SYSCTLS)),
-    Phase("directories", tuple(_directory(path, mode) for path, mode in RUN_DIRECTORIES)),
+    Phase("sysctls", tuple(sysctl_task(s) for s in SYSCTLS)),
+    Phase("directories", tuple(directory_task(path, mode) for path, mode in RUN_DIRECTORIES)),
     Phase(
         "state",
         (
             Task("mount /var", lasting.mount_state),
-            *(_directory(path, mode) for path, mode in STATE_DIRECTORIES),
+            *(directory_task(path, mode) for path, mode in STATE_DIRECTORIES),
         ),
     ),
     Phase(

@@ -12,6 +12,7 @@ import selectors
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from nullbox.bootstrap import crash, ending, lasting, lifecycle
@@ -19,7 +20,7 @@ from nullbox.bootstrap.cmdline import Cmdline, parse
 from nullbox.bootstrap.hold import hold_text
 from nullbox.bootstrap.host import Host, LinuxHost
 from nullbox.bootstrap.log import KernelLog, Level
-from nullbox.bootstrap.phases import BOOT, EARLY, BootError, run_phases
+from nullbox.bootstrap.phases import BOOT, EARLY, BootError, Log, run_phases
 from nullbox.bootstrap.reaper import reap
 from nullbox.bootstrap.uplink_keeper import UplinkKeeper, python_argv
 from nullbox.bootstrap.watchdog import Watchdog
@@ -47,8 +48,19 @@ SAVE_EVERY: Final = 3600.0
 class Pid1:
     """State of the loop: the pipe to the actor system, the last decision, what was logged."""
 
-    def __init__(self, host: Host, log: KernelLog, options: Cmdline, layout: Layout) -> None:
+    def __init__(
+        self,
+        host: Host,
+        log: Log,
+        options: Cmdline,
+        layout: Layout,
+        *,
+        argv: Sequence[str] | None = None,
+        watchdog: Watchdog | None = None,
+    ) -> None:
+        """argv: how to start the actor system; None as in the image. watchdog: None for the machine's."""
         self._host = host
+        self._argv = list(argv) if argv is not None else nulld_argv()
         self._log = log
         self._options = options
         self._layout = layout
@@ -57,7 +69,7 @@ class Pid1:
         self._pipe = -1
         self._line = b""
         self._again = False
-        self._watchdog = Watchdog()
+        self._watchdog = watchdog or Watchdog()
         self._uplink = UplinkKeeper(host, log, options)
         self._save_at = time.monotonic() + SAVE_EVERY
         self._signals, self._signals_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -109,7 +121,7 @@ class Pid1:
     def _save(self) -> None:
         if time.monotonic() >= self._save_at:
             self._save_at = time.monotonic() + SAVE_EVERY
-            lasting.save(self._host)
+            self.save()
 
     def _read_signals(self) -> None:
         for number in os.read(self._signals, 512):
@@ -146,11 +158,23 @@ class Pid1:
                 self._log(f"killing the actor system: {why}", Level.ERROR)
                 self._host.kill(pid, signal.SIGKILL)
             case lifecycle.Hold(reason):
-                show_hold(self._host, self._log, reason)
+                self.hold(reason)
             case lifecycle.End(how):
-                ending.end(self._host, self._log, how)
+                self.end(how)
             case lifecycle.Say(text):
                 self._log(text, Level.INFO)
+
+    def hold(self, reason: str) -> None:
+        """The actor system cannot be kept up. A machine stays as it is, for whoever looks."""
+        show_hold(self._host, self._log, reason)
+
+    def end(self, how: str) -> None:
+        """Everything ends, the machine last."""
+        ending.end(self._host, self._log, how)
+
+    def save(self) -> None:
+        """Now and then: what a loss of power should not cost."""
+        lasting.save(self._host)
 
     def _spawn(self) -> None:
         try:
@@ -166,7 +190,7 @@ class Pid1:
         self._pipe = reader
         self._selector.register(reader, selectors.EVENT_READ)
         try:
-            return self._host.spawn(nulld_argv(), {HEARTBEAT_ENV: str(writer)}, writer)
+            return self._host.spawn(self._argv, {HEARTBEAT_ENV: str(writer)}, writer)
         finally:
             os.close(writer)
 
@@ -183,7 +207,7 @@ def nulld_argv() -> list[str]:
     return python_argv("from nullbox.supervision.nulld import main; main()")
 
 
-def show_hold(host: Host, log: KernelLog, reason: str) -> None:
+def show_hold(host: Host, log: Log, reason: str) -> None:
     """The reason, the last reports and what to do, on the console."""
     try:
         reports = crash.reports(host)

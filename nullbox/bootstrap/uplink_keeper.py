@@ -11,7 +11,8 @@ from nullbox.bootstrap import helper, network
 from nullbox.bootstrap.cmdline import Cmdline
 from nullbox.bootstrap.helper import Helper
 from nullbox.bootstrap.host import Host
-from nullbox.bootstrap.log import KernelLog, Level
+from nullbox.bootstrap.log import Level
+from nullbox.bootstrap.phases import Log
 
 LARGEST = 65536
 
@@ -25,7 +26,7 @@ def python_argv(program: str, *arguments: str) -> list[str]:
 class UplinkKeeper:
     """Does nothing on a machine without an uplink."""
 
-    def __init__(self, host: Host, log: KernelLog, options: Cmdline) -> None:
+    def __init__(self, host: Host, log: Log, options: Cmdline) -> None:
         self._host = host
         self._log = log
         self._options = options

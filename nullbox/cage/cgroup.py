@@ -25,11 +25,16 @@ OPTIONAL_FILES = frozenset({"memory.swap.max"})
 
 
 class CgroupTree:
-    """The branch of the hierarchy that belongs to NullBox."""
+    """The branch of the hierarchy that belongs to NullBox.
 
-    def __init__(self, root: Path = ROOT, branch: str = BRANCH) -> None:
+    partial: do with the controllers that there are. Limits of the others are not set then, and nobody is told but
+    through `nullctl doctor`: for the development driver only.
+    """
+
+    def __init__(self, root: Path = ROOT, branch: str = BRANCH, *, partial: bool = False) -> None:
         self.root = root
         self.path = root / branch
+        self.partial = partial
 
     def prepare(self) -> None:
         """Make the branch and hand the controllers down to it. Safe to repeat.
@@ -49,20 +54,20 @@ class CgroupTree:
     def _delegate(self, folder: Path) -> None:
         offered = set((folder / "cgroup.controllers").read_text().split())
         missing = [controller for controller in CONTROLLERS if controller not in offered]
-        if missing:
+        if missing and not self.partial:
             raise NullBoxError(
                 ErrorCode.UNAVAILABLE,
                 f"{folder} offers no cgroup controller {', '.join(missing)} (it has: "
                 f"{' '.join(sorted(offered)) or 'none'}); limits cannot be enforced without",
             )
         enabled = set((folder / "cgroup.subtree_control").read_text().split())
-        wanted = [f"+{controller}" for controller in CONTROLLERS if controller not in enabled]
+        wanted = [f"+{controller}" for controller in CONTROLLERS if controller in offered - enabled]
         if wanted:
             (folder / "cgroup.subtree_control").write_text(" ".join(wanted))
 
     def cgroup(self, agent: str) -> Cgroup:
         """The cgroup of an agent's VM; it need not exist."""
-        return Cgroup(self.path / agent)
+        return Cgroup(self.path / agent, partial=self.partial)
 
     def agents(self) -> list[str]:
         """Agents that have a cgroup, sorted: what a restarted control plane finds."""
@@ -75,8 +80,9 @@ class CgroupTree:
 class Cgroup:
     """One VM's cgroup."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, partial: bool = False) -> None:
         self.path = path
+        self._optional = (lambda name: True) if partial else OPTIONAL_FILES.__contains__
 
     def create(self, limits: Mapping[str, str]) -> None:
         """Make it with these limits (file → content), or set them anew.
@@ -86,7 +92,7 @@ class Cgroup:
         """
         self.path.mkdir(exist_ok=True)
         for name, value in limits.items():
-            if name in OPTIONAL_FILES and not (self.path / name).exists():
+            if self._optional(name) and not (self.path / name).exists():
                 continue
             try:
                 self._write(name, value)

@@ -90,10 +90,10 @@ def plan(manifest: Manifest, facts: HostFacts, site: Site, link: Link | None) ->
         NullBoxError: `unavailable` (memory, credentials, what this libkrun cannot do) or `invalid` (too many
             grants, too long a command line).
     """
-    _check_available(manifest)
+    check_available(manifest)
     limits = resources.limits(manifest.max_cpu_percent, manifest.max_memory_mb, cpus=facts.cpus)
     resources.check_memory(limits, total_mib=facts.memory_mib, committed_mib=facts.committed_mib)
-    shares = _shares(manifest, site)
+    shares = all_shares(manifest, site)
     try:
         calls = _calls(manifest, facts, site, link, limits, shares)
     except recipes.Unsupported as error:
@@ -118,7 +118,7 @@ def plan(manifest: Manifest, facts: HostFacts, site: Site, link: Link | None) ->
     )
 
 
-def _check_available(manifest: Manifest) -> None:
+def check_available(manifest: Manifest) -> None:
     """Fail closed: an agent that asks for a secret must not run without it."""
     if manifest.credential_refs:
         names = ", ".join(manifest.credential_refs)
@@ -137,7 +137,8 @@ def _check_available(manifest: Manifest) -> None:
         )
 
 
-def _shares(manifest: Manifest, site: Site) -> tuple[Share, ...]:
+def all_shares(manifest: Manifest, site: Site) -> tuple[Share, ...]:
+    """What the agent sees of the host: its root, its folder, its grants."""
     grants = [(path, True) for path in manifest.read] + [(path, False) for path in manifest.write]
     return (
         Share(recipes.ROOT_TAG, site.guest_root, None, read_only=True),

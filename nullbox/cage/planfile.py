@@ -7,14 +7,17 @@ from dataclasses import asdict
 from typing import Any
 
 from nullbox.cage.resources import Limits
-from nullbox.cage.vmplan import JailSpec, Link, Share, VmPlan
+from nullbox.cage.vmplan import JailSpec, Link, ProcessSpec, Share, VmPlan
 
 VERSION = 1
 
 
 def dumps(plan: VmPlan) -> str:
     """The plan as readable JSON with a fixed order of keys."""
-    return json.dumps({"version": VERSION, **asdict(plan)}, indent=1, sort_keys=True)
+    data = {"version": VERSION, **asdict(plan)}
+    if plan.process is None:
+        del data["process"]
+    return json.dumps(data, indent=1, sort_keys=True)
 
 
 def loads(text: str) -> VmPlan:
@@ -38,9 +41,14 @@ def loads(text: str) -> VmPlan:
             failure=str(data["failure"]),
             library=data["library"],
             jail=JailSpec(**{key: _frozen(value) for key, value in data["jail"].items()}),
+            process=_process(data.get("process")),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not the shape of a plan: {error!r}") from error
+
+
+def _process(data: Any) -> ProcessSpec | None:
+    return None if data is None else ProcessSpec(**{key: _frozen(value) for key, value in data.items()})
 
 
 def _frozen(value: Any) -> Any:

@@ -20,6 +20,7 @@ from pathlib import Path
 from nullbox.protocols.exits import ExitRecord, read_record, start_time_of
 
 RUNNER = "nullbox.cage.vmm"
+"""The module that becomes a VM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +77,21 @@ class VmProcess:
         python: Sequence[str],
         environ: Mapping[str, str],
         record: Path | None = None,
+        runner: str = RUNNER,
     ) -> VmProcess:
         """Start the runner in a session of its own, with nothing but the console open.
 
         python: the interpreter with its options, able to import nullbox. environ: the whole environment.
         record: where to note who it is. The runner waits until this process has done so, or has died; not noted, it
             ends by itself (`vmm.await_record`), for nobody could ever find it again.
+        runner: the module to run.
 
         Raises:
             OSError: it could not be started, or noted.
         """
         source, hold = os.pipe2(os.O_CLOEXEC) if record is not None else (os.open(os.devnull, os.O_RDONLY), -1)
         try:
-            process = cls._spawn(plan_file, console, python, environ, source)
+            process = cls._spawn(plan_file, console, [*python, "-m", runner], environ, source)
             if record is not None:
                 process.record.save(record)
             return process
@@ -99,12 +102,12 @@ class VmProcess:
 
     @classmethod
     def _spawn(
-        cls, plan_file: Path, console: Path, python: Sequence[str], environ: Mapping[str, str], source: int
+        cls, plan_file: Path, console: Path, command: Sequence[str], environ: Mapping[str, str], source: int
     ) -> VmProcess:
         output = os.open(console, os.O_RDWR | os.O_CLOEXEC)
         try:
             child = subprocess.Popen(
-                [*python, "-m", RUNNER, str(plan_file)],
+                [*command, str(plan_file)],
                 stdin=source,
                 stdout=output,
                 stderr=output,

@@ -22,13 +22,16 @@ from nullbox.cage.cgroup import CgroupTree
 from nullbox.cage.console import ConsoleLog
 from nullbox.cage.control import ControlClient
 from nullbox.cage.plan import Site
-from nullbox.cage.process import PidRecord, VmProcess, load_record, make_fifo
+from nullbox.cage.process import RUNNER, PidRecord, VmProcess, load_record, make_fifo
 from nullbox.cage.vmplan import VmPlan
 from nullbox.protocols.exits import ExitRecord
 from nullbox.protocols.layout import Layout
 
 CODE_ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds our packages, for the runner's import path."""
+
+SANDBOX = "nullbox.cage.sandbox"
+"""The runner of the development driver."""
 
 READ_AT_ONCE = 64 * 1024
 """Bytes of console output taken in one go: a guest that floods its console waits, and nobody else does."""
@@ -90,6 +93,7 @@ class Vm:
                 "LD_LIBRARY_PATH": str(self.layout.library_dir),
             },
             record=self.folder / "pid.json",
+            runner=RUNNER if plan.process is None else SANDBOX,
         )
         self._open_console()
 

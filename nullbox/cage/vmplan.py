@@ -48,8 +48,32 @@ class JailSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """What the development driver makes instead of a VM: a process in a sandbox (`cage.sandbox`).
+
+    argv, version, environment: the agent's, inside the sandbox. system: folders and files of this host that the
+    sandbox shows read-only at their own path. library: host folder with the agents' client library. ctx_socket: the
+    agent's channel to ctxgraph. control: the socket that the sandbox's launcher serves. uid, gid:
+    of the agent, never 0.
+    """
+
+    argv: tuple[str, ...]
+    version: str
+    environment: tuple[tuple[str, str], ...]
+    system: tuple[str, ...]
+    library: str
+    ctx_socket: str
+    control: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
 class VmPlan:
-    """All that the runner does. calls: libkrun functions with their arguments after the context."""
+    """All that the runner does. calls: libkrun functions with their arguments after the context.
+
+    process: instead of a VM, for the development driver; there are no calls then.
+    """
 
     agent: str
     calls: tuple[Call, ...]
@@ -61,3 +85,4 @@ class VmPlan:
     failure: str
     library: str | None
     jail: JailSpec = field(default_factory=JailSpec)
+    process: ProcessSpec | None = None

@@ -12,6 +12,8 @@ from types import FrameType
 
 import click
 
+from nullbox.cli.nullbox_doctor import doctor_command
+from nullbox.cli.nullbox_up import up_command
 from nullbox.host import acceleration, run, state_disk
 from nullbox.host.qemu import BINARY, Machine
 from nullbox.host.record import identity_of
@@ -54,7 +56,11 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="nullbox")
 def main() -> None:
-    """Run NullBox, an operating system for agents, in a virtual machine on this host."""
+    """Run NullBox, an operating system for agents, on this host: in a virtual machine, or in namespaces."""
+
+
+main.add_command(up_command)
+main.add_command(doctor_command)
 
 
 @main.command("run")

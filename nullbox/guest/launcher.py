@@ -179,7 +179,7 @@ def rtentry(gateway: str) -> bytes:
 
 
 def environment(config: dict[str, Any]) -> dict[str, str]:
-    """The whole environment of the agent."""
+    """The whole environment of the agent. Outside a VM the configuration may say otherwise in places."""
     return {
         "AGENT_NAME": config["name"],
         "AGENT_VERSION": config["version"],
@@ -190,6 +190,7 @@ def environment(config: dict[str, Any]) -> dict[str, str]:
         "PYTHONPATH": LIBRARY,
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+        **config.get("environment", {}),
     }
 
 

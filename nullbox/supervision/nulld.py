@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nullbox.actors.system import System, start_system
-from nullbox.protocols.errors import NullBoxError
+from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.layout import Layout
 from nullbox.protocols.messages import Address, ExitReason, PowerCommand, Query, Reply, Start, Stop
 from nullbox.supervision.discovery import discover
 from nullbox.supervision.last_report import leave_report
 from nullbox.supervision.root import RootSupervisor
-from nullbox.supervision.settings import Settings, load
+from nullbox.supervision.settings import DRIVERS, Settings, load
 from nullbox.supervision.tree import ROOT, preload, root_specs
 
 HEARTBEAT_FD = "NULLD_HEARTBEAT_FD"
@@ -43,8 +43,10 @@ EXIT_GAVE_UP = 70
 class Launcher:
     """The loop of the process that owns the actor system."""
 
-    def __init__(self, layout: Layout, beat_fd: int | None) -> None:
+    def __init__(self, layout: Layout, beat_fd: int | None, driver: str | None = None) -> None:
+        """driver: what the tree is told to use, whatever nulld.toml says; None for what that says."""
         self.layout = layout
+        self.driver = driver
         self.beat_fd = beat_fd
         self.asked_to_stop = ""
 
@@ -56,7 +58,7 @@ class Launcher:
         system = start_system(self.layout.actors)
         try:
             root = system.spawn_root(RootSupervisor, ROOT)
-            system.tell(root, Start(ROOT, 1, {"layout": self.layout.to_plain()}, {}))
+            system.tell(root, Start(ROOT, 1, {"layout": self.layout.to_plain(), "driver": self.driver}, {}))
             reason = self._watch(system, root)
             if reason is None:
                 reason = self._stop(system, root)
@@ -127,27 +129,44 @@ def heartbeat_fd() -> int | None:
     return fd
 
 
-def parse_arguments(argv: Sequence[str]) -> Layout:
-    """The roots of this instance; those of the image unless said otherwise."""
+def check_driver(asked: str | None, configured: str) -> None:
+    """Agents are never without isolation because of a file: the process driver has to be asked for by name, and in the
+    image nobody can.
+
+    Raises:
+        NullBoxError: `denied`.
+    """
+    if configured == "process" and asked != "process":
+        raise NullBoxError(
+            ErrorCode.DENIED,
+            'cage.driver is "process", which isolates nothing: it is for development on a host, with '
+            "`nullbox up --driver process`, and refused everywhere else",
+        )
+
+
+def parse_arguments(argv: Sequence[str]) -> tuple[Layout, str | None]:
+    """The roots of this instance, those of the image unless said otherwise, and the driver that was asked for."""
     parser = argparse.ArgumentParser("nulld", description="The actor system of NullBox.")
     default = Layout()
     parser.add_argument("--run", type=Path, default=default.run, help="volatile files (default: %(default)s)")
     parser.add_argument("--state", type=Path, default=default.state, help="lasting files (default: %(default)s)")
     parser.add_argument("--system", type=Path, default=default.system, help="what the image brings")
+    parser.add_argument("--driver", choices=DRIVERS, help="how agents run (default: as nulld.toml says)")
     options = parser.parse_args(argv)
-    return Layout(options.run.absolute(), options.state.absolute(), options.system.absolute())
+    return Layout(options.run.absolute(), options.state.absolute(), options.system.absolute()), options.driver
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point: ends the process."""
     fd = heartbeat_fd()
-    layout = parse_arguments(sys.argv[1:] if argv is None else argv)
+    layout, driver = parse_arguments(sys.argv[1:] if argv is None else argv)
     try:
         settings = load(layout.config)
+        check_driver(driver, settings.driver)
     except NullBoxError as error:
         raise SystemExit(give_up(layout, f"{layout.config} is wrong:\n{error.message}", EXIT_USAGE)) from None
     try:
-        code = Launcher(layout, fd).run(settings)
+        code = Launcher(layout, fd, driver).run(settings)
     except NullBoxError as error:
         code = give_up(layout, error.message, EXIT_GAVE_UP)
     raise SystemExit(code)

@@ -1,12 +1,13 @@
 """`nulld`, the root supervisor: the services and a cage for every agent.
 
 Its Start.config needs only `layout`; it reads nulld.toml and the agents' manifests itself, so that what it
-supervises is what is there when it starts.
+supervises is what is there when it starts. `driver` there outranks the file.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.layout import Layout
@@ -40,7 +41,8 @@ class RootSupervisor(Supervisor):
     def make_state(self, start: Start) -> State:
         self._orphans: set[str] = set()
         self.layout = Layout.from_plain(start.config["layout"])
-        self.settings = load(self.layout.config)
+        settings = load(self.layout.config)
+        self.settings = replace(settings, driver=start.config.get("driver") or settings.driver)
         agents = discover(self.layout)
         for folder, why in agents.refused.items():
             self.note("refused", "", {"folder": folder, "detail": why})

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from nullbox.protocols.errors import ErrorCode, NullBoxError
+from nullbox.supervision.nulld import check_driver
+
 SUPPORT = Path(__file__).parents[2] / "support"
 ROOT = Path(__file__).parents[3]
 
@@ -236,3 +239,25 @@ def test_a_wrong_configuration_is_refused_with_every_error(folder: Path) -> None
         assert "supervision.max_restarts" in said and "cage.driver" in said and "krun" in said
     finally:
         nulld.close()
+
+
+@pytest.mark.parametrize(
+    ("asked", "configured", "allowed"),
+    [
+        (None, "krun", True),
+        ("krun", "krun", True),
+        ("process", "krun", True),
+        ("process", "process", True),
+        (None, "process", False),
+        ("krun", "process", False),
+    ],
+)
+def test_the_driver_without_isolation_is_never_chosen_by_a_file(
+    asked: str | None, configured: str, allowed: bool
+) -> None:
+    if allowed:
+        check_driver(asked, configured)
+        return
+    with pytest.raises(NullBoxError, match="--driver process") as caught:
+        check_driver(asked, configured)
+    assert caught.value.code is ErrorCode.DENIED

@@ -1,0 +1,149 @@
+"""The runner's three processes (edge module: everything).
+
+    runner     in the agent's cgroup; relays the channel to ctxgraph; ends with the agent's code
+    └─ init    PID 1 of the sandbox's namespaces: makes it, gives up all rights, reaps
+       └─ launcher    the guest's own: starts the agent, serves the control socket
+
+The agent is a child of the launcher. When the runner dies, by `cgroup.kill` or otherwise, all of it goes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nullbox.cage.sandbox import mounts, network, privileges, syscalls
+from nullbox.cage.sandbox.relay import Relay
+from nullbox.cage.vmm import Failure, NoVm, await_record, join_cgroup, read_plan, report, take_console
+from nullbox.cage.vmplan import ProcessSpec, VmPlan
+from nullbox.guest import launcher
+
+NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWCGROUP
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Run the plan in the named file."""
+    if len(arguments) != 1:
+        print("usage: python -m nullbox.cage.sandbox PLAN.json", file=sys.stderr)
+        sys.exit(Failure.USAGE)
+    failure_file: Path | None = None
+    try:
+        await_record(Path(arguments[0]).parent)
+        plan = read_plan(Path(arguments[0]))
+        failure_file = Path(plan.failure)
+        sys.exit(run(plan))
+    except NoVm as error:
+        report(error, failure_file)
+        sys.exit(error.failure)
+
+
+def run(plan: VmPlan) -> int:
+    """Be the sandbox until the agent ends; its exit code. Raises NoVm."""
+    if plan.process is None:
+        raise NoVm(Failure.PLAN, "the plan is of a VM, not of a process")
+    take_console(Path(plan.console))
+    join_cgroup(Path(plan.cgroup))
+    folder = Path(plan.process.control).parent
+    try:
+        for share in plan.shares:
+            prepare_share(Path(share.host), read_only=share.read_only)
+        control = listen(Path(plan.process.control))
+        relay = Relay(folder / "ctx.sock", Path(plan.process.ctx_socket))
+        root = folder / "root"
+        root.mkdir(exist_ok=True)
+        trouble, trouble_writer = os.pipe2(os.O_CLOEXEC)
+        with syscalls.children_in_new_pid_namespace():
+            init = os.fork()
+            if init == 0:
+                be_init(plan, plan.process, root, folder / "ctx.sock", control, trouble_writer)
+    except OSError as error:
+        raise NoVm(Failure.MACHINE, f"the sandbox cannot be made: {error}") from error
+    os.close(trouble_writer)
+    control.close()
+    with open(trouble, encoding="utf-8", errors="replace") as pipe:
+        reason = pipe.read()
+    if reason:
+        os.waitpid(init, 0)
+        raise NoVm(Failure.JAIL, reason)
+    relay.start()
+    code = os.waitstatus_to_exitcode(os.waitpid(init, 0)[1])
+    return code if code >= 0 else 128 - code
+
+
+def prepare_share(path: Path, *, read_only: bool) -> None:
+    """A grant may name a folder that nobody has written to yet. Several agents, each a user of its own, may have
+    a write grant of one folder: everybody may make files there, and remove the own ones."""
+    if not path.exists():
+        path.mkdir(parents=True)
+    if not read_only:
+        path.chmod(0o1777)
+
+
+def listen(path: Path) -> socket.socket:
+    """The control socket, which in a VM libkrun makes."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen(1)
+    listener.setblocking(False)
+    return listener
+
+
+def be_init(
+    plan: VmPlan, spec: ProcessSpec, root: Path, ctx_socket: Path, control: socket.socket, trouble: int
+) -> NoReturn:
+    """PID 1 of the sandbox: make it, start the launcher, reap until that ends. Says what went wrong into `trouble`."""
+    try:
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        syscalls.unshare(NAMESPACES)
+        mounts.leave_the_hosts()
+        network.enter(plan.link)
+        mounts.build(root, plan, ctx_socket)
+        syscalls.pivot_root(str(root))
+        mounts.seal()
+        socket.sethostname(plan.agent)
+        privileges.drop(spec)
+        # Changing the user took the wish back.
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.umask(0o022)
+    except (OSError, launcher.Unready) as error:
+        os.write(trouble, f"the sandbox cannot be made: {error}".encode())
+        os._exit(Failure.JAIL)
+    except BaseException as error:
+        os.write(trouble, f"the sandbox cannot be made: {type(error).__name__}: {error}".encode())
+        os._exit(Failure.JAIL)
+    os.close(trouble)
+    child = os.fork()
+    if child == 0:
+        be_launcher(spec, plan.agent, control)
+    control.close()
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)
+
+
+def be_launcher(spec: ProcessSpec, name: str, control: socket.socket) -> NoReturn:
+    """What the guest's launcher does in a VM, once all is ready."""
+    config: dict[str, Any] = {
+        "name": name,
+        "version": spec.version,
+        "argv": list(spec.argv),
+        "environment": dict(spec.environment),
+    }
+    code = launcher.FAILED
+    try:
+        code = launcher.Supervisor(control, launcher.Agent(config)).run()
+    except launcher.Unready as error:
+        print(f"nullbox: the agent cannot start: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,399 @@
+"""`nullbox up --driver process`: whole instances on this host, as people run them, and what is left of them after.
+
+The agents here are processes in sandboxes; what they see and may not do, they say themselves, in their logs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nullbox.client import NullBoxError, Nulld
+from nullbox.host.hosted import Hosted, cgroup_mount
+
+pytestmark = [
+    pytest.mark.skipif(
+        cgroup_mount(Path("/proc/self/mountinfo").read_text()) is None, reason="needs cgroup v2 (mount -t cgroup2)"
+    ),
+]
+
+HERE = Path(__file__).resolve().parent
+NULLBOX = [sys.executable, "-m", "nullbox.cli.nullbox"]
+NULLCTL = [sys.executable, "-c", "from nullbox.cli.nullctl import main; main()"]
+LONG = 90.0
+
+
+def eventually(look: Callable[[], Any], what: str, seconds: float = LONG) -> Any:
+    """The first true value; what the daemon refuses counts as false."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            if found := look():
+                return found
+            last: object = found
+        except (NullBoxError, OSError) as error:
+            last = error
+        assert time.monotonic() < until, f"{what}: {last}"
+        time.sleep(0.05)
+
+
+class Up:
+    """One `nullbox up`."""
+
+    def __init__(self, folder: Path, agents: Path, *options: str) -> None:
+        self.hosted = Hosted(folder / "state", "process", agents)
+        self.output = folder / "output"
+        argv = [*NULLBOX, "up", "--driver", "process", "--state", str(self.hosted.state), "--agents", str(agents)]
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen([*argv, *options], stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        self.nulld = Nulld(self.hosted.socket, timeout=30.0)
+
+    def ready(self) -> Up:
+        eventually(self.is_ready, "nullbox up is not ready")
+        return self
+
+    def is_ready(self) -> bool:
+        said = self.output.read_text()
+        assert self.process.poll() is None, said
+        return "Ctrl-C stops it" in said
+
+    @property
+    def first(self) -> int:
+        """PID 1 of the instance, as the host sees it."""
+        [pid] = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(pid)
+
+    def nullctl(self, *words: str) -> subprocess.CompletedProcess[str]:
+        argv = [*NULLCTL, "--socket", str(self.hosted.socket), *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=LONG)
+
+    def ok(self, *words: str) -> str:
+        done = self.nullctl(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def agent(self, name: str) -> dict[str, Any]:
+        return next(each for each in self.nulld.agent_list() if each["name"] == name)
+
+    def log(self, name: str) -> str:
+        return "\n".join(line["text"] for line in self.nulld.agent_logs(name))
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.nulld.close()
+        self.process.send_signal(number)
+        return self.process.wait(LONG)
+
+    def close(self) -> None:
+        self.nulld.close()
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(LONG)
+            finally:
+                self.process.kill()
+
+    def trouble(self) -> str:
+        parts = [self.output.read_text()]
+        for path in sorted(self.hosted.log.parent.glob("*.log")):
+            parts.append(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
+        return "\n".join(parts)
+
+
+def make_agent(folder: Path, name: str, code: str, manifest: str = "") -> None:
+    home = folder / name
+    home.mkdir(parents=True)
+    (home / "main.py").write_text(code)
+    (home / "AGENT.toml").write_text(f'[agent]\nname = "{name}"\nruntime = "python"\nrestart = "always"\n{manifest}')
+
+
+WITNESS = """
+import json, os, socket, time
+from pathlib import Path
+from nullbox_agent import ctx
+
+def tried(action):
+    try:
+        action()
+        return "allowed"
+    except OSError as error:
+        return type(error).__name__ if error.errno is None else os.strerror(error.errno)
+
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+said = {
+    "uid": os.getuid(),
+    "groups": os.getgroups(),
+    "capabilities": [status[name].strip() for name in ("CapEff", "CapPrm", "CapInh", "CapBnd")],
+    "no_new_privs": status["NoNewPrivs"].strip(),
+    "root": sorted(os.listdir("/")),
+    "processes": sorted(int(name) for name in os.listdir("/proc") if name.isdigit()),
+    "devices": sorted(os.listdir("/dev")),
+    "links": sorted(name for _, name in socket.if_nameindex()),
+    "environment": {name: os.environ.get(name) for name in ("AGENT_NAME", "AGENT_VERSION", "CTXGRAPH_PORT")},
+    "resolver": Path("/etc/resolv.conf").read_text().split()[1],
+    "write root": tried(lambda: Path("/x").write_text("x")),
+    "write usr": tried(lambda: Path("/usr/x").write_text("x")),
+    "write own folder": tried(lambda: Path("/agent/x").write_text("x")),
+    "write tmp": tried(lambda: Path("/tmp/x").write_text("x")),
+    "write grant": tried(lambda: Path("/data/out/x").write_text("x")),
+    "write read grant": tried(lambda: Path("/data/in/x").write_text("x")),
+    "read grant": Path("/data/in/fact").read_text(),
+    "set uid": tried(lambda: os.setuid(0)),
+    "mount": tried(lambda: os.chroot("/tmp")),
+    "raw socket": tried(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
+    "ask for a name": tried(lambda: socket.getaddrinfo("forbidden.example", 443)),
+    "reach out": tried(lambda: socket.create_connection(("45.33.32.10", 443), 2)),
+}
+print("WITNESS " + json.dumps(said), flush=True)
+ctx.write("witness.seen", said)
+while True:
+    time.sleep(1)
+"""
+WITNESS_GRANTS = """
+[capabilities.filesystem]
+read = ["/data/in"]
+write = ["/data/out"]
+[capabilities.ctxgraph]
+write = ["witness."]
+"""
+
+BRIEF = """
+import sys, time
+print("begun", flush=True)
+time.sleep(3600 if len(sys.argv) < 2 else 0)
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="nbup") as made:
+        yield Path(made)
+
+
+@pytest.fixture
+def up(folder: Path) -> Iterator[Up]:
+    agents = folder / "agents"
+    make_agent(agents, "witness", WITNESS, WITNESS_GRANTS)
+    make_agent(agents, "sleeper", BRIEF)
+    data = folder / "state" / "var" / "lib" / "nullbox" / "data" / "in"
+    data.mkdir(parents=True)
+    (data / "fact").write_text("tides")
+    up = Up(folder, agents)
+    try:
+        yield up.ready()
+    except BaseException:
+        print(up.trouble())
+        raise
+    finally:
+        up.close()
+
+
+def namespaces_of(pid: int) -> dict[str, str]:
+    folder = Path(f"/proc/{pid}/ns")
+    return {path.name: os.readlink(path) for path in folder.iterdir()}
+
+
+def in_use() -> set[str]:
+    """All namespaces that some process is in."""
+    found: set[str] = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            found |= set(namespaces_of(int(folder.name)).values())
+        except OSError:
+            continue
+    return found
+
+
+def traces(state: Path) -> list[str]:
+    """What the host shows of an instance: mounts, sockets, cgroups, devices."""
+    group = Hosted(state, "process", state).group
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    sockets = Path("/proc/net/unix").read_text().splitlines()
+    root = cgroup_mount("\n".join(mounts))
+    assert root is not None
+    return [
+        *(line for line in (*mounts, *sockets) if str(state) in line),
+        *(str(path) for path in root.glob(f"{group}*")),
+        *(path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith("nb")),
+        *(path.name for path in (state / "run").rglob("*") if (state / "run").exists()),
+    ]
+
+
+def children_of(first: int) -> set[int]:
+    """Everything in the PID namespace of that process."""
+    mine = namespaces_of(first)["pid"]
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(folder / "ns" / "pid") == mine:
+                found.add(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_an_operators_day_and_nothing_left_of_it(up: Up, number: int) -> None:
+    state = up.hosted.state
+    before = namespaces_of(os.getpid())
+    own = namespaces_of(up.first)
+    for kind in ("pid", "mnt", "net", "ipc", "cgroup"):
+        assert own[kind] != before[kind], kind
+    sandboxes = {space for pid in children_of(up.first) for space in namespaces_of(pid).values()}
+    own_spaces = (set(own.values()) | sandboxes) - set(before.values())
+    assert traces(state)
+
+    status = up.nulld.status()
+    assert status["driver"] == "process"
+    assert "NONE" in status["isolation"]
+    assert "no isolation boundary" in up.ok("status")
+    assert "NO isolation boundary" in up.output.read_text()
+    check_witness(up)
+
+    assert up.ok("agent", "pause", "sleeper") == "sleeper: paused\n"
+    assert up.nullctl("agent", "pause", "sleeper").returncode == 6
+    assert up.ok("agent", "resume", "sleeper") == "sleeper: running\n"
+    first = up.nulld.agent_inspect("sleeper")["vm"]["vmm"]["pid"]
+    assert up.ok("agent", "restart", "sleeper").startswith("sleeper: ")
+    up.nulld.agent_wait("sleeper")
+    second = up.nulld.agent_inspect("sleeper")["vm"]["vmm"]["pid"]
+    assert first != second
+    assert up.ok("agent", "stop", "sleeper") == "sleeper: stopped\n"
+    assert "begun" in up.log("sleeper")
+
+    code = up.end(number)
+    assert code == 0, up.trouble()
+    assert up.output.read_text().endswith("stopping\nstopped\n")
+    assert traces(state) == []
+    assert not own_spaces & in_use()
+    assert namespaces_of(os.getpid()) == before
+    assert sorted(path.name for path in state.iterdir()) == ["lock", "var"]
+    assert "sleeper" in (state / "var" / "log" / "nullbox" / "events.jsonl").read_text()
+
+
+def check_witness(up: Up) -> None:
+    """What the agent found in its sandbox."""
+    line = eventually(
+        lambda: next((each for each in up.log("witness").splitlines() if "WITNESS" in each), None), "no witness"
+    )
+    said = json.loads(line.partition("WITNESS ")[2])
+    assert said["uid"] >= 2_000_000_000
+    assert said["groups"] in ([], [said["uid"]])
+    assert said["capabilities"] == ["0" * 16] * 4
+    assert said["no_new_privs"] == "1"
+    assert set(said["root"]) <= {
+        *("agent", "bin", "data", "dev", "etc", "lib", "lib64", "nullbox", "proc", "run", "sbin", "tmp", "usr"),
+        Path(sys.base_prefix).resolve().parts[1],
+    }
+    assert len(said["processes"]) == 3  # init, launcher, agent
+    assert said["devices"] == ["fd", "full", "null", "random", "stdin", "stdout", "urandom", "zero"]
+    assert said["links"] == ["eth0", "lo"]
+    assert said["environment"] == {"AGENT_NAME": "witness", "AGENT_VERSION": "0.0.0", "CTXGRAPH_PORT": "9100"}
+    assert said["resolver"].startswith("10.90.")
+    assert said["read grant"] == "tides"
+    for allowed in ("write tmp", "write grant"):
+        assert said[allowed] == "allowed", allowed
+    refused = {"Read-only file system", "Permission denied", "Operation not permitted"}
+    for name in ("write root", "write usr", "write own folder", "write read grant", "set uid", "mount"):
+        assert said[name] in refused, name
+    assert said["raw socket"] == "Operation not permitted"
+    assert said["reach out"] != "allowed"
+    assert said["ask for a name"] != "allowed"
+    entry = eventually(lambda: up.nulld.ctx_latest("witness.seen"), "nothing was written")
+    assert entry["agent_id"] == "witness"
+    assert entry["value"] == said
+    denied = eventually(lambda: up.nulld.egress_log("witness"), "no denial")
+    assert {each["name"] for each in denied} == {"forbidden.example"}
+    assert up.nulld.egress_explain("witness", "example.com")["allowed"] is False
+    assert (up.hosted.state / "var" / "lib" / "nullbox" / "data" / "out" / "x").read_text() == "x"
+
+
+def test_agents_outlive_their_actor_and_come_back_when_they_crash(up: Up) -> None:
+    node = next(node for node in up.nulld.tree() if node["id"] == "cage:sleeper")
+    sandbox = up.nulld.agent_inspect("sleeper")["vm"]["vmm"]["pid"]
+    inside = ["nsenter", "-t", str(up.first), "-p", "-m"]
+    subprocess.run([*inside, "kill", "-KILL", str(node["pid"])], check=True)
+    eventually(lambda: up.agent("sleeper")["incarnation"] > node["incarnation"], "no new actor")
+    up.nulld.agent_wait("sleeper", timeout=LONG)
+    adopted = eventually(lambda: up.nulld.agent_inspect("sleeper")["vm"], "the new actor has no agent")
+    assert adopted["vmm"]["pid"] == sandbox
+    subprocess.run([*inside, "kill", "-KILL", str(sandbox)], check=True)
+    eventually(lambda: up.agent("sleeper")["restarts_total"] >= 2, "it was not restarted")
+    up.nulld.agent_wait("sleeper", timeout=LONG)
+    assert up.nulld.agent_inspect("sleeper")["vm"]["vmm"]["pid"] != sandbox
+    kinds = [event["kind"] for event in up.nulld.events()["events"] if event["child"] == "cage:sleeper"]
+    assert kinds.count("exit") >= 2
+
+
+def test_several_instances_side_by_side(up: Up, folder: Path) -> None:
+    (folder / "two" / "agents").mkdir(parents=True)
+    two = Up(folder / "two", folder / "two" / "agents")
+    try:
+        two.ready()
+        assert two.nulld.agent_list() == []
+        assert {each["name"] for each in up.nulld.agent_list()} == {"sleeper", "witness"}
+        third = subprocess.run(
+            [*NULLBOX, "up", "--driver", "process", "--state", str(two.hosted.state)], capture_output=True, text=True
+        )
+        assert third.returncode == 1
+        assert f"already, as process {two.process.pid}" in third.stderr
+        assert two.ok("power", "off") == "turning off\n"
+        assert two.process.wait(LONG) == 0
+        assert not [each for each in traces(two.hosted.state) if str(two.hosted.state) in each]
+        assert up.nulld.status()["healthy"]
+    finally:
+        two.close()
+
+
+def test_when_nullbox_up_is_killed_the_instance_stops_and_the_next_one_starts_clean(up: Up, folder: Path) -> None:
+    first = up.first
+    own = namespaces_of(first)
+    up.nulld.close()
+    up.process.kill()
+    up.process.wait(10)
+    eventually(lambda: own["pid"] not in in_use(), "the instance goes on without its parent")
+    again = Up(folder, folder / "agents")
+    try:
+        again.ready()
+        assert again.agent("witness")["state"] == "running"
+        assert again.end() == 0
+    finally:
+        again.close()
+    assert traces(up.hosted.state) == []
+
+
+def test_without_a_microvm_krun_is_refused_and_names_the_other_driver(folder: Path) -> None:
+    from nullbox.host import acceleration
+    from nullbox.host.qemu import BINARY
+
+    if acceleration.choose(BINARY).kvm:
+        pytest.skip("microVMs run on this host")
+    done = subprocess.run([*NULLBOX, "up", "--state", str(folder / "s")], capture_output=True, text=True, timeout=LONG)
+    assert done.returncode == 1
+    assert "no microVM can run on this host" in done.stderr
+    assert "--driver process" in done.stderr
+    assert "isolates nothing" in done.stderr
+    assert not (folder / "s").exists()
+
+
+def test_a_file_cannot_ask_for_the_process_driver(folder: Path) -> None:
+    """nulld as in the image: no driver on its command line."""
+    system = folder / "system"
+    (system / "config").mkdir(parents=True)
+    (system / "config" / "nulld.toml").write_text('[cage]\ndriver = "process"\n')
+    program = "from nullbox.supervision.nulld import main; main()"
+    roots = [f"--run={folder / 'run'}", f"--state={folder / 'var'}", f"--system={system}"]
+    done = subprocess.run([sys.executable, "-c", program, *roots], capture_output=True, text=True, timeout=LONG)
+    assert done.returncode == 2
+    assert "isolates nothing" in done.stderr
+    assert not (folder / "run").exists()
