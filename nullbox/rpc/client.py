@@ -109,7 +109,12 @@ class Client:
 
     def _cancel(self, name: str) -> None:
         if self._socket is not None and name in self._streams:
-            self.call(jsonrpc.STREAM_CANCEL, {"subscription": name})
+            try:
+                self.call(jsonrpc.STREAM_CANCEL, {"subscription": name})
+            except NullBoxError as error:
+                # It ended at the server before this came: that was the wish.
+                if error.code is not ErrorCode.NOT_FOUND:
+                    raise
         self._streams.pop(name, None)
 
     # --- the socket -----------------------------------------------------------------------------------------

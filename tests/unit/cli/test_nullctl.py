@@ -131,6 +131,7 @@ CHANGES = [
     ("ctx", "erase", "0" * 63 + "1", "--yes"),
     ("power", "off", "--yes"),
     ("power", "reboot", "--yes"),
+    ("power", "reset", "--state", "--yes"),
 ]
 """Verbs that change something, each in a system of its own. `reader` is prepared so that each makes sense."""
 NAMELESS = {
@@ -187,6 +188,9 @@ def test_golden_of_changes(system: System, run: Any, verb: tuple[str, ...], outp
         system.backend.set("cage:reader", state="stopped", pid=None)
     if verb[1] == "resume":
         system.backend.set("cage:reader", state="paused")
+    if verb[1] == "reset":
+        system.layout.state_record.parent.mkdir(parents=True, exist_ok=True)
+        system.layout.state_record.write_text('{"kind": "disk", "device": "/dev/vdb1", "detail": "is sound"}')
     if verb[1] == "remove":
         folder = tmp_path / "fresh"
         folder.mkdir()
