@@ -18,7 +18,7 @@ from nullbox.chaos.world import World
 )
 @click.option("--count", type=click.IntRange(1), default=25, show_default=True, help="How many schedules.")
 def chaos(seed: int | None, count: int) -> None:
-    """Start a system in namespaces of its own, make its parts fail, and check that it heals.
+    """Start a system in namespaces of its own, let its parts fail, and check that it heals.
 
     Needs root, and /dev/net/tun. VMs are stand-ins. Nothing outside the namespaces is touched.
     """

@@ -67,7 +67,7 @@ class GatewayService:
         self._port = port
         self._console = console
         self.socket = Path(config.get("socket") or layout.gateway_socket)
-        self._vsock: int | None = config.get("vsock")
+        self._vsock: int = config.get("vsock") or 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping: asyncio.Event | None = None
@@ -158,7 +158,7 @@ class GatewayService:
 
     async def _serve_vsock(self, server: LineServer) -> None:
         """The vsock port, if one is configured. Like the serial port, nothing depends on it."""
-        if self._vsock is None:
+        if not self._vsock:
             return
         try:
             await server.listen_vsock(self._vsock)

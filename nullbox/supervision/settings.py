@@ -48,13 +48,13 @@ class Principals:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A whole nulld.toml. gateway_socket: None for the layout's own path. gateway_vsock: None for no vsock port."""
+    """A whole nulld.toml. gateway_socket: None for the layout's own path. gateway_vsock: 0 for no vsock port."""
 
     intensity: Intensity = field(default_factory=Intensity)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     services: Mapping[str, ServiceSettings] = field(default_factory=dict)
     gateway_socket: str | None = None
-    gateway_vsock: int | None = None
+    gateway_vsock: int = 0
     operators: Principals = field(default_factory=lambda: Principals(uids=(0,)))
     readers: Principals = field(default_factory=Principals)
     driver: str = "krun"
@@ -108,7 +108,7 @@ def parse(raw: Mapping[str, Any]) -> Settings:
         heartbeat=supervision.get("heartbeat", Heartbeat()),
         services=services,
         gateway_socket=gateway.get("socket"),
-        gateway_vsock=gateway.get("vsock"),
+        gateway_vsock=gateway.get("vsock", 0),
         operators=gateway.get("operators", Principals(uids=(0,))),
         readers=gateway.get("readers", Principals()),
         driver=top.get("cage", {}).get("driver", "krun"),
@@ -195,8 +195,8 @@ def count(value: object) -> int:
 
 
 def vsock_port(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 1 << 32:
-        raise ValueError(f"is {value!r}; allowed: a vsock port from 1 to {(1 << 32) - 1}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 32:
+        raise ValueError(f"is {value!r}; allowed: a vsock port up to {(1 << 32) - 1}, or 0 for none")
     return value
 
 
