@@ -64,6 +64,7 @@ def pages() -> list[Path]:
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
         ROOT / "ARCHITECTURE.md",
+        *sorted(ROOT.glob("*/README.md")),
         *sorted((ROOT / "docs").rglob("*.md")),
     ]
 
