@@ -50,19 +50,20 @@ class Session:
 
         table: makes the text for people. names: the names of what is shown, for `-o name`; None if it has none.
         """
+        if self.output == "table":
+            click.echo(table(value))
+            return
         from nullbox.cli import render
 
         if self.output == "json":
             click.echo(render.to_json(value))
         elif self.output == "yaml":
             click.echo(render.to_yaml(value))
-        elif self.output == "name":
+        else:
             if names is None:
                 raise click.UsageError("this result has no names; use -o table, json or yaml")
             for name in names(value):
                 click.echo(render.safe(name))
-        else:
-            click.echo(table(value))
 
     def show_each(
         self, values: Iterable[Any], line: Callable[[Any], str], name: Callable[[Any], str] | None = None
@@ -86,9 +87,9 @@ class Session:
 
     def done(self, value: Any, text: str) -> None:
         """The result of a change: nothing more than a line for people."""
-        from nullbox.cli import render
+        from nullbox.cli.safe import safe
 
-        self.show(value, lambda _: render.safe(text), lambda answer: [str(answer.get("name", ""))])
+        self.show(value, lambda _: safe(text), lambda answer: [str(answer.get("name", ""))])
 
 
 pass_session = click.make_pass_decorator(Session)

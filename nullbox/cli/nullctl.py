@@ -98,7 +98,7 @@ def run(args: list[str] | None = None) -> int:
 
 def report(error: NullBoxError) -> int:
     """Say what went wrong on standard error; the exit code for it."""
-    from nullbox.cli.render import safe
+    from nullbox.cli.safe import safe
     from nullbox.rpc.client import Unreachable
 
     for line in error.message.splitlines() or [error.code.value]:

@@ -13,19 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
+from nullbox.cli.safe import UNSAFE
+from nullbox.cli.safe import safe as safe
 
 Row = Mapping[str, Any]
-
-
-def safe(text: str) -> str:
-    r"""The text with control and direction characters written out (`\x1b`, `\u202e`), so it stays on its line."""
-    return _UNSAFE.sub(_escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def to_json(value: Any, *, line: bool = False) -> str:
@@ -35,7 +26,7 @@ def to_json(value: Any, *, line: bool = False) -> str:
     else:
         text = json.dumps(value, ensure_ascii=False, indent=2)
     # Inside a JSON text these stand in strings only; the newlines of the indent are the one exception.
-    return re.sub(r"[^\n\x20-\x7e\xa0-\uffff]|" + _UNSAFE.pattern.replace(r"\x00-\x1f", ""), _json_escape, text)
+    return re.sub(r"[^\n\x20-\x7e\xa0-\uffff]|" + UNSAFE.pattern.replace(r"\x00-\x1f", ""), _json_escape, text)
 
 
 def _json_escape(match: re.Match[str]) -> str:

@@ -124,7 +124,7 @@ def _short(value: Any) -> str:
 
 def event(row: Row) -> str:
     """One event on one line, for a list that grows."""
-    from nullbox.cli.render import safe
+    from nullbox.cli.safe import safe
 
     subject = row.get("child") or row.get("path") or ""
     return safe(f"{row['seq']:>6}  {clock(row['ts'])}  {row['kind']:<12}  {subject:<20}  {event_detail(row)}").rstrip()
@@ -132,7 +132,7 @@ def event(row: Row) -> str:
 
 def denial(row: Row) -> str:
     """One denial on one line."""
-    from nullbox.cli.render import safe
+    from nullbox.cli.safe import safe
 
     where = row.get("name") or row.get("address") or "-"
     port = f":{row['port']}" if row.get("port") else ""

@@ -1,10 +1,12 @@
-"""Which daemon is meant: options, environment, configuration file. Effects: reads that file, if it is needed."""
+"""Which daemon is meant: options, environment, configuration file. Effects: reads that file, if it is needed.
+
+Paths are texts here: every run of nullctl comes by, and `pathlib` takes longer to import than all of this.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from nullbox.protocols.errors import ErrorCode, NullBoxError
@@ -14,10 +16,10 @@ SOCKET_VARIABLE = "NULLD_SOCKET"
 TARGET_VARIABLE = "NULLD_TARGET"
 
 
-def config_path(environment: Mapping[str, str]) -> Path:
+def config_path(environment: Mapping[str, str]) -> str:
     """Where the configuration file lies (XDG Base Directory Specification)."""
     home = environment.get("HOME") or "/"
-    return Path(environment.get("XDG_CONFIG_HOME") or f"{home}/.config") / "nullbox" / "nullctl.toml"
+    return (environment.get("XDG_CONFIG_HOME") or f"{home}/.config") + "/nullbox/nullctl.toml"
 
 
 def resolve(socket: str | None, target: str | None, environment: Mapping[str, str] | None = None) -> str:
@@ -34,12 +36,12 @@ def resolve(socket: str | None, target: str | None, environment: Mapping[str, st
             return environment[SOCKET_VARIABLE]
         target = environment.get(TARGET_VARIABLE)
     path = config_path(environment)
-    if not target and not path.exists():
+    if not target and not os.path.exists(path):  # noqa: PTH110
         return DEFAULT_SOCKET
     return _from_config(path, target)
 
 
-def _from_config(path: Path, target: str | None) -> str:
+def _from_config(path: str, target: str | None) -> str:
     config = _load(path)
     targets = config.get("targets", {})
     chosen = target or config.get("target")
@@ -55,11 +57,11 @@ def _from_config(path: Path, target: str | None) -> str:
     return os.path.expanduser(found)  # noqa: PTH111 - stays text
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             return tomllib.load(file)
     except FileNotFoundError:
         return {}

@@ -60,7 +60,7 @@ def _reached(session: Session) -> dict[str, Any]:
 
 def page(answer: dict[str, Any]) -> str:
     """Findings for people: what was found, and below it what to do."""
-    from nullbox.cli.render import safe
+    from nullbox.cli.safe import safe
 
     widest = max(10, *(len(each["check"]) for each in answer["findings"]))
     lines = []

@@ -79,7 +79,7 @@ def _pages(session: Session, since: int) -> Iterator[dict[str, Any]]:
 @pass_session
 def version(session: Session) -> None:
     """Show versions of nullctl and of the system. Works without a daemon."""
-    from nullbox.cli.render import safe
+    from nullbox.cli.safe import safe
 
     server: dict[str, Any] | None = None
     try:
@@ -91,7 +91,7 @@ def version(session: Session) -> None:
 
 
 def _versions(answer: dict[str, Any]) -> str:
-    from nullbox.cli.render import safe
+    from nullbox.cli.safe import safe
 
     lines = [f"nullctl  {answer['client']['version']}"]
     server = answer["server"]

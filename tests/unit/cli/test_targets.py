@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ socket = "~/home.sock"
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
     environment = {"HOME": str(tmp_path)}
-    path = config_path(environment)
+    path = Path(config_path(environment))
     path.parent.mkdir(parents=True)
     path.write_text(CONFIG)
     return environment
@@ -49,10 +51,23 @@ def test_a_target_that_is_not_there_is_answered_with_those_that_are(home: dict[s
 def test_a_wrong_file_is_named(home: dict[str, str]) -> None:
     with pytest.raises(NullBoxError, match=r"targets.broken.socket is None"):
         resolve(None, "broken", home)
-    config_path(home).write_text("= no")
+    Path(config_path(home)).write_text("= no")
     with pytest.raises(NullBoxError, match="is no TOML"):
         resolve(None, None, home)
 
 
 def test_xdg_moves_the_file() -> None:
-    assert config_path({"XDG_CONFIG_HOME": "/x", "HOME": "/h"}) == Path("/x/nullbox/nullctl.toml")
+    assert config_path({"XDG_CONFIG_HOME": "/x", "HOME": "/h"}) == "/x/nullbox/nullctl.toml"
+
+
+def test_little_is_loaded_for_a_version() -> None:
+    """Start-up is at most 120 ms; these are what once took it beyond, and what verbs load for themselves."""
+    program = (
+        "import sys; from nullbox.cli.nullctl import run; run(['--socket', '/nowhere', 'version']);"
+        "print(*sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("nullctl ")
+    loaded = set(done.stderr.splitlines()[-1].split())
+    slow = {"asyncio", "yaml", "tomllib", "difflib", "subprocess", "tempfile", "unicodedata", "nullbox.cli.render"}
+    assert not loaded & {*slow, "nullbox.cli.tables", "nullbox.cage", "nullbox.gateway", "nullbox.supervision"}
