@@ -151,7 +151,7 @@ class Pid1:
     def _perform(self, action: lifecycle.Action) -> None:
         match action:
             case lifecycle.Spawn():
-                self._spawn()
+                self._start()
             case lifecycle.Terminate(pid):
                 self._host.kill(pid, signal.SIGTERM)
             case lifecycle.Kill(pid, why):
@@ -176,15 +176,16 @@ class Pid1:
         """Now and then: what a loss of power should not cost."""
         lasting.save(self._host)
 
-    def _spawn(self) -> None:
+    def _start(self) -> None:
         try:
-            pid = self._spawn_with_pipe()
+            pid = self._spawn()
         except Exception as error:  # whatever it was: a start that is not reported would never be tried again
             self._tell(lifecycle.SpawnFailed(f"{type(error).__name__}: {error}"))
         else:
             self._tell(lifecycle.Spawned(pid))
 
-    def _spawn_with_pipe(self) -> int:
+    def _spawn(self) -> int:
+        """Start the actor system with a new pipe; its pid."""
         self._close_pipe()
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._pipe = reader

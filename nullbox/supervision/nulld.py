@@ -110,8 +110,10 @@ class Launcher:
         return ExitReason("timeout", f"the tree did not stop in {STOP_TIMEOUT:g} s")
 
     def _tell_pid1(self, data: bytes) -> None:
+        """Raises BrokenPipeError when PID 1 does not listen any more: it has lost track of this process, and starts
+        another, for which this one has to make room."""
         if self.beat_fd is not None:
-            with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            with contextlib.suppress(BlockingIOError):
                 os.write(self.beat_fd, data)
 
     def _on_signal(self, number: int, _frame: object) -> None:

@@ -65,6 +65,23 @@ def test_a_start_that_fails_in_any_way_is_tried_again(tmp_path: Path) -> None:
     assert pid1._state.deadline is not None
 
 
+def test_a_start_that_fails_before_it_begins_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the crash schedule of seed 30."""
+    pid1 = Pid1(RecordingHost(), KernelLog(str(tmp_path / "kmsg")), Cmdline(), Layout(run=tmp_path))
+
+    def fail() -> int:
+        raise OSError(5, "as the test asked")
+
+    monkeypatch.setattr(pid1, "_spawn", fail)
+    pid1._tell(lifecycle.Boot())
+    assert pid1._state.mode is lifecycle.Mode.WAITING
+    monkeypatch.undo()
+    assert pid1._state.deadline is not None
+    monkeypatch.setattr(time, "monotonic", lambda deadline=pid1._state.deadline: deadline)
+    pid1._tell(lifecycle.Tick())
+    assert (pid1._state.mode, pid1._state.pid) == (lifecycle.Mode.STARTING, 4711)
+
+
 def test_after_an_error_it_looks_again_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal that woke it is used up: an orphan, or the actor system, would else lie dead for five seconds."""
     looked: list[float] = []

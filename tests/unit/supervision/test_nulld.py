@@ -19,7 +19,7 @@ from nullbox.supervision.nulld import check_driver
 SUPPORT = Path(__file__).parents[2] / "support"
 ROOT = Path(__file__).parents[3]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 
 class Nulld:
@@ -261,3 +261,16 @@ def test_the_driver_without_isolation_is_never_chosen_by_a_file(
     with pytest.raises(NullBoxError, match="--driver process") as caught:
         check_driver(asked, configured)
     assert caught.value.code is ErrorCode.DENIED
+
+
+def test_it_ends_when_pid_1_has_lost_track_of_it(folder: Path) -> None:
+    """A start of which PID 1 did not learn the pid once left an actor system that kept its place from the next one."""
+    nulld = Nulld(folder)
+    try:
+        nulld.until_healthy()
+        actors = nulld.until_actors("egress", "nulld")
+        os.dup2(os.open(os.devnull, os.O_RDONLY), nulld.reader)
+        assert nulld.process.wait(20) == 70
+        assert not nulld.left(actors)
+    finally:
+        nulld.close()
