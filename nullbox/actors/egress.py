@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nullbox.actors.base import BaseActor
 from nullbox.actors.questions import answer, refuse
-from nullbox.egress import queries
+from nullbox.egress import netlink, queries
 from nullbox.egress.build import EgressConfig, build
 from nullbox.egress.policy import parse_policy
 from nullbox.egress.uplink import Uplink
@@ -16,6 +16,10 @@ from nullbox.protocols.messages import Address, CloseLink, ExitReason, LinkReady
 
 class EgressActor(BaseActor):
     """Ready once the default-deny ruleset is loaded, so no cage can have a TAP before it."""
+
+    @classmethod
+    def preload(cls) -> None:
+        netlink.load()
 
     def started(self, start: Start) -> None:
         layout = Layout.from_plain(start.config["layout"])

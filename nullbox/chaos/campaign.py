@@ -68,7 +68,7 @@ class Campaign:
             self._run(schedule)
         except AssertionError as error:
             history = "\n".join(self.history[-12:])
-            raise Violation(f"{schedule}: {error}\nbefore:\n{history}") from error
+            raise Violation(f"{schedule}: {error}\nbefore:\n{history}\n{self.world.describe()}") from error
         finally:
             self.world.board.disarm()
         self.report.schedules += 1

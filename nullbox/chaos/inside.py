@@ -43,21 +43,21 @@ def main() -> None:
 
 def nulld(folder: Path, config: dict[str, Any]) -> None:
     """The product's launcher, on the product's tree, with a stand-in for the VM and for cgroup limits."""
-    from nullbox.actors import cage as cage_actor
-    from nullbox.cage import cgroup, process
+    from nullbox.cage import cgroup, drivers, vm
     from nullbox.egress.dns import server as resolvers
     from nullbox.gateway import service as gateway
     from nullbox.supervision import nulld as launcher
-    from nullbox.supervision import tree
+    from nullbox.supervision import supervisor, tree
     from nullbox.supervision.backoff import Backoff
 
     # The machine's cgroup v2 may come without controllers; freezing and killing work all the same.
     create = cgroup.Cgroup.create
     replace(cgroup.CgroupTree, "_delegate", lambda self, folder: None)
     replace(cgroup.Cgroup, "create", lambda self, limits: create(self, {}))
-    replace(cage_actor, "CgroupTree", functools.partial(cgroup.CgroupTree, branch=config["cgroup"]))
-    replace(process, "RUNNER", "nullbox.chaos.standin")
+    replace(drivers, "CgroupTree", functools.partial(cgroup.CgroupTree, branch=config["cgroup"]))
+    replace(vm, "RUNNER", "nullbox.chaos.standin")
     replace(tree, "CAGE_BACKOFF", Backoff(**config["backoff"]))
+    replace(supervisor, "WARM_AFTER", 0.5)
     replace(launcher, "BEAT", config["beat"])
     replace(gateway, "SICK_AFTER", config["heartbeat_timeout"])
     replace(gateway, "BEAT", config["beat"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from nullbox.chaos.steps import PLACES
@@ -108,7 +108,7 @@ class Report:
 
     def to_line(self) -> str:
         """For a file of reports, one a line."""
-        return json.dumps(asdict(self))
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
 
 
 def from_lines(lines: Iterable[str]) -> Report:

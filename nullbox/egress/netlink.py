@@ -20,6 +20,15 @@ def open_route() -> Any:
     Raises:
         NullBoxError: `unavailable`, pyroute2 is not installed.
     """
+    return load()()
+
+
+def load() -> Any:
+    """The class `IPRoute`.
+
+    Raises:
+        NullBoxError: `unavailable`, pyroute2 is not installed.
+    """
     if "pyroute2" not in sys.modules:
         spec = importlib.util.find_spec("pyroute2")
         if spec is None:
@@ -27,4 +36,4 @@ def open_route() -> Any:
         sys.modules["pyroute2"] = importlib.util.module_from_spec(spec)
     from pyroute2.iproute.linux import IPRoute
 
-    return IPRoute()
+    return IPRoute

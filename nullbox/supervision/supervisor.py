@@ -6,6 +6,7 @@ performed waits in a queue, so that `decide` sees one event at a time.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -46,6 +47,9 @@ from nullbox.supervision.tree import resolve, state_from_config
 
 LOUD = frozenset({"killed", "limit", "escalation", "refused"})
 """Kinds of events that are also written to the log."""
+
+WARM_AFTER = 10.0
+"""Seconds after the start at which the code of replacements is loaded: a machine that starts has other things to do."""
 
 log = logging.getLogger("nullbox.supervision")
 
@@ -100,7 +104,14 @@ class Supervisor(BaseActor):
             self._busy = False
         if not self._announced and self._has_started():
             self._announced = True
+            self.after(WARM_AFTER, self._warm)
             self.ready()
+
+    def _warm(self) -> None:
+        """Import here, once, what every replacement of a child would else import anew."""
+        for start in {child.spec.start for child in self.state.children.values()}:
+            with contextlib.suppress(Exception):  # an error of its code is the child's, when it starts
+                resolve(start).preload()
 
     def _has_started(self) -> bool:
         """As in OTP, a supervisor counts as started once its children do."""

@@ -11,7 +11,7 @@ COUNT = int(os.environ.get("NULLBOX_CRASH_RUNS") or (2000 if os.environ.get("NUL
 """Schedules; two hundred consecutive seeds reach every fail point twice."""
 BATCH = 25
 """Schedules into one system."""
-WORLDS = 2
+WORLDS = 3
 """Systems that run side by side: most of a schedule is waiting."""
 LATE = 0.05
 """Share of recoveries that may take longer than promised: the machine may be busy with something else."""
