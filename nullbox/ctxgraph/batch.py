@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from nullbox.ctxgraph.access import HOST_AGENT
 from nullbox.ctxgraph.entry import Kind
@@ -25,8 +25,7 @@ ANYTHING = Anything()
 Expected = bytes | None | Anything
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """Store a value under a key. `hash` and `text` belong together (`entry.entry_hash`); `parents` are hashes."""
 
     agent_id: str
@@ -70,8 +69,7 @@ class Expire:
 Op = Write | Delete | Erase | Expire
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(NamedTuple):
     """A write is in the store. `changed` is False for an `Expire` that had nothing to end."""
 
     hash: bytes
@@ -80,8 +78,7 @@ class Ack:
     changed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The live object of a key: its hash, its objects.seq and the seq of the record that made it the head."""
 
     hash: bytes
@@ -90,8 +87,7 @@ class Head:
     agent_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """An object: its objects.seq, author, key, and whether its payload was erased."""
 
     seq: int

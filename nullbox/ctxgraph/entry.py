@@ -23,6 +23,8 @@ MAX_PARENTS = 64
 ENVELOPE = "$ctxgraph"
 """Member that marks a value as an envelope, version 1: `{"$ctxgraph": 1, "parents": [hash, …], "value": …}`."""
 
+_ENVELOPE_TEXT = f'{{"{ENVELOPE}":1,"parents":['
+_quoted = json.encoder.encode_basestring_ascii
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -81,6 +83,25 @@ class Entry:
         if isinstance(value, dict) and ENVELOPE in value:
             shown["parents"] = value["parents"]
         return shown
+
+
+def entry_text(entry: Entry) -> bytes:
+    """`entry.to_json()` as JSON text, with the value as it is stored: nothing is taken apart and put together again."""
+    text = entry.text
+    parts = [
+        f'{{"hash":"{entry.hash.hex()}","agent_id":{_quoted(entry.agent_id)},"key":{_quoted(entry.key)},'
+        f'"value":{"null" if text is None else text},"seq":{entry.seq},"ts_ns":{entry.ts_ns}'
+    ]
+    if entry.kind is not Kind.WRITE:
+        parts.append(f',"event":"{entry.kind.name.lower()}"')
+    if text is None:
+        parts.append(',"erased":true')
+    elif text.startswith(_ENVELOPE_TEXT):
+        # An envelope's members are in this order in canonical JSON, and hashes hold no bracket.
+        parts.append(f',"parents":[{text[len(_ENVELOPE_TEXT) : text.index("]")]}]')
+    if entry.expires_ns:
+        parts.append(f',"expires_ns":{entry.expires_ns}')
+    return "".join((*parts, "}")).encode()
 
 
 def entry_hash(agent_id: str, key: str, text: bytes) -> bytes:

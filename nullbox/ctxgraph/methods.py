@@ -18,6 +18,7 @@ from nullbox.ctxgraph.entry import (
     check_prefix,
     check_text,
     entry_hash,
+    entry_text,
     envelop,
     parents_of,
     parse_hash,
@@ -26,10 +27,11 @@ from nullbox.ctxgraph.evidence import audit, consistency, prove, root_at
 from nullbox.ctxgraph.graph import DIRECTIONS, MAX_DEPTH, MAX_NODES, walk
 from nullbox.ctxgraph.params import Params
 from nullbox.ctxgraph.query import Window
-from nullbox.ctxgraph.reader import MAX_PAGE, NEVER
+from nullbox.ctxgraph.reader import MAX_PAGE, NEVER, Page
 from nullbox.ctxgraph.server import CtxServer, Method
 from nullbox.ctxgraph.transfer import export_lines, header
 from nullbox.protocols.errors import ErrorCode, NullBoxError
+from nullbox.protocols.jsonrpc import Encoded
 from nullbox.rpc.call import Call
 from nullbox.rpc.later import Later
 
@@ -82,7 +84,7 @@ def _read(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
     params.done()
     entry = server.fast_reader().read(address)
     rights.check_read(entry.key)
-    return entry.to_json()
+    return Encoded(entry_text(entry))
 
 
 def _latest(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
@@ -90,7 +92,7 @@ def _latest(server: CtxServer, rights: Rights, params: Params, call: Call) -> An
     as_of = params.integer("as_of", NEVER, 0, NEVER)
     params.done()
     rights.check_read(key)
-    return server.fast_reader().latest(key, as_of).to_json()
+    return Encoded(entry_text(server.fast_reader().latest(key, as_of)))
 
 
 async def _query(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
@@ -99,8 +101,7 @@ async def _query(server: CtxServer, rights: Rights, params: Params, call: Call) 
     window, limit = _window(params)
     params.done()
     prefixes = rights.readable(prefix)
-    page = await server.with_reader(rights, lambda reader: reader.query(prefixes, window, limit, as_of=as_of))
-    return page.to_json()
+    return await server.with_reader(rights, lambda reader: shown(reader.query(prefixes, window, limit, as_of=as_of)))
 
 
 async def _history(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
@@ -108,7 +109,7 @@ async def _history(server: CtxServer, rights: Rights, params: Params, call: Call
     window, limit = _window(params)
     params.done()
     rights.check_read(key)
-    return (await server.with_reader(rights, lambda reader: reader.history(key, window, limit))).to_json()
+    return await server.with_reader(rights, lambda reader: shown(reader.history(key, window, limit)))
 
 
 async def _by_agent(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
@@ -116,7 +117,7 @@ async def _by_agent(server: CtxServer, rights: Rights, params: Params, call: Cal
     window, limit = _window(params)
     params.done()
     prefixes = rights.read
-    return (await server.with_reader(rights, lambda reader: reader.by_agent(agent, prefixes, window, limit))).to_json()
+    return await server.with_reader(rights, lambda reader: shown(reader.by_agent(agent, prefixes, window, limit)))
 
 
 async def _agents(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
@@ -244,6 +245,13 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     }
 )
 """Name on the wire → what serves it."""
+
+
+def shown(page: Page) -> Encoded:
+    """A page as clients get it."""
+    following = "null" if page.next is None else str(page.next)
+    entries = b",".join(map(entry_text, page.entries))
+    return Encoded(b'{"entries":[%b],"next":%b}' % (entries, following.encode()))
 
 
 def _expected(params: Params) -> Expected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
@@ -24,8 +25,7 @@ class Limits:
     burst: int = 4_000
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What an agent has written so far, charged the same way."""
 
     entries: int = 0

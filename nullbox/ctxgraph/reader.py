@@ -37,9 +37,6 @@ class Page:
     entries: list[Entry]
     next: int | None
 
-    def to_json(self) -> dict[str, Any]:
-        return {"entries": [entry.to_json() for entry in self.entries], "next": self.next}
-
 
 class Reader:
     """See the module. `seconds` bounds each call; one that takes longer fails with `timeout`.

@@ -24,7 +24,7 @@ from nullbox.ctxgraph.store import Store, default_limits
 from nullbox.ctxgraph.watch import Watches
 from nullbox.ctxgraph.writer import Done, GroupWriter
 from nullbox.protocols.errors import ErrorCode, NullBoxError
-from nullbox.protocols.jsonrpc import method_not_found
+from nullbox.protocols.jsonrpc import Encoded, method_not_found
 from nullbox.rpc.call import Call
 from nullbox.rpc.later import Later
 
@@ -202,16 +202,18 @@ class CtxServer:
     def _delivered(self, done: Sequence[Done]) -> None:
         last = 0
         for waiting, outcome in done:
-            shown: Any = outcome
-            if isinstance(outcome, Ack):
-                if outcome.changed:
-                    last = outcome.seq
-                shown = {"hash": outcome.hash.hex(), "seq": outcome.seq, "ts_ns": outcome.ts_ns}
+            if type(outcome) is Ack and outcome.changed:
+                last = outcome.seq
             if waiting is not None:
                 self._waiting[waiting.agent] -= 1
-                waiting.later.settle(shown)
+                waiting.later.settle(_acknowledged(outcome) if type(outcome) is Ack else outcome)
         if last:
             self.watches.advance(last)
+
+
+def _acknowledged(ack: Ack) -> Encoded:
+    """What a client gets for a write."""
+    return Encoded(b'{"hash":"%b","seq":%d,"ts_ns":%d}' % (ack.hash.hex().encode(), ack.seq, ack.ts_ns))
 
 
 def _resolve(future: asyncio.Future[Any], value: Any) -> None:

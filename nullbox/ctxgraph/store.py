@@ -10,7 +10,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,14 @@ from nullbox.protocols.errors import ErrorCode, NullBoxError
 
 GROUP = 64
 """Most operations of one transaction."""
-CACHE_KIB = 8192
+PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "cache_size = -8192",
+    "temp_store = MEMORY",
+    "secure_delete = ON",
+    "journal_size_limit = 16777216",
+)
 
 Outcome = Ack | NullBoxError
 
@@ -267,15 +274,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         path, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=5.0
     )
     path.chmod(0o600)
-    pragmas: Iterable[str] = (
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        f"cache_size = -{CACHE_KIB}",
-        "temp_store = MEMORY",
-        "secure_delete = ON",
-        "journal_size_limit = 16777216",
-    )
-    for pragma in pragmas:
+    for pragma in PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
     return connection
 

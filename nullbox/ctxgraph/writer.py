@@ -26,6 +26,8 @@ MAX_PENDING = 4096
 INDEX_LAG = 1024
 """Records that may wait for the full-text index; searching catches up by itself."""
 INDEX_STEP = 256
+AWAKE = MAX_PENDING + 1
+"""In the place of the number of operations that the thread waits for: it is at work, and looks by itself."""
 TTL_LOOK_S = 0.5
 
 Done = tuple[Any, Outcome]
@@ -51,7 +53,7 @@ class GroupWriter:
         self._queue: deque[tuple[Op, Any]] = deque()
         self._chores: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
-        self._wanted = 1
+        self._wanted = AWAKE
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="ctxgraph-writer", daemon=True)
 
@@ -71,6 +73,7 @@ class GroupWriter:
             raise NullBoxError(ErrorCode.UNAVAILABLE, f"{why}; try again later")
         self._queue.append((op, token))
         if len(self._queue) >= self._wanted:
+            self._wanted = AWAKE
             self._wake.set()
 
     def run(self, chore: Callable[[], None]) -> None:
@@ -125,18 +128,22 @@ class GroupWriter:
     def _gather(self, wanted: int, wait: float) -> int:
         """Sleep until a group is worth taking; returns what the last group's size was, for an idle round."""
         if not self._queue:
-            self._wanted = 1
-            if not (self._chores or self._stopping):
-                self._wake.wait(TTL_LOOK_S)
-            self._wake.clear()
-        if self._queue and len(self._queue) < wanted and not self._stopping:
-            self._wanted = wanted
-            self._wake.clear()
-            if len(self._queue) < wanted:
-                self._wake.wait(wait)
-            self._wanted = 1
-        self._wake.clear()
+            self._sleep(1, TTL_LOOK_S)
+        if self._queue and wait and not self._chores:
+            self._sleep(wanted, wait)
         return wanted
+
+    def _sleep(self, wanted: int, seconds: float) -> None:
+        """Until so many operations are queued, or there is something else to do, or the time is over.
+
+        `submit` appends and then looks at `_wanted`; this sets it and then looks at the queue: one of them sees the
+        other.
+        """
+        self._wake.clear()
+        self._wanted = wanted
+        if len(self._queue) < wanted and not (self._chores or self._stopping):
+            self._wake.wait(seconds)
+        self._wanted = AWAKE
 
     def _housekeep(self) -> None:
         """Record what expired; let the full-text index catch up when it is far behind."""

@@ -1,8 +1,8 @@
 """JSON-RPC 2.0 (https://www.jsonrpc.org/specification): lines to requests and answers, and back. Pure.
 
-The transport frames messages as lines (`protocols.framing`), so everything that is built here is one line of
-ASCII with its newline. Errors carry the numeric code of the specification and, in `data.code`, the word of
-`protocols.errors.ErrorCode` that programs decide by.
+The transport frames messages as lines (`protocols.framing`), so everything that is built here is one line with its
+newline: of ASCII, but for values that came as text (`Encoded`), which may be any UTF-8. Errors carry the numeric code
+of the specification and, in `data.code`, the word of `protocols.errors.ErrorCode` that programs decide by.
 
 Subscriptions are not part of JSON-RPC; this is our convention, used by the gateway and by ctxgraph alike:
 a method that streams answers `{"subscription": ID}`; then come notifications `stream` with
@@ -17,7 +17,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
@@ -61,6 +61,9 @@ STREAM_CANCEL = "stream.cancel"
 RequestId = str | int | float | None
 Params = dict[str, Any] | list[Any]
 
+_ID_TYPES = (str, int, float, type(None))
+_PARAMS_TYPES = (dict, list)
+
 
 class RpcError(NullBoxError):
     """A NullBoxError with the number it travels under, where that is not the usual one of its word."""
@@ -72,8 +75,7 @@ class RpcError(NullBoxError):
         self.number = NUMERIC_CODES[code] if number is None else number
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A well-formed request, or a notification, which must not be answered."""
 
     method: str
@@ -95,6 +97,13 @@ class Batch:
     """Several requests of one line; their answers go back as one line, or none if all are notifications."""
 
     items: tuple[Request | Invalid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A value that is JSON text already: UTF-8, one line. For results that a store holds as text."""
+
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +229,17 @@ def encode(message: dict[str, Any] | list[dict[str, Any]]) -> bytes:
     return _ENCODER.encode(message).encode("ascii") + b"\n"
 
 
+def encode_result(id: RequestId, value: Encoded) -> bytes:
+    """The line of a successful answer whose value is encoded."""
+    shown = b"%d" % id if type(id) is int else _ENCODER.encode(id).encode("ascii")
+    return b'{"jsonrpc":"2.0","result":%b,"id":%b}\n' % (value.text, shown)
+
+
 def _request(value: Any) -> Request | Invalid:
     if not isinstance(value, dict):
         return _invalid(None, f"a request is a JSON object, not {_shown(value)}")
     raw_id = value.get("id")
-    if isinstance(raw_id, bool) or not isinstance(raw_id, str | int | float | None):
+    if isinstance(raw_id, bool) or not isinstance(raw_id, _ID_TYPES):
         return _invalid(None, f"an id is a string, a number or null, not {_shown(raw_id)}")
     if value.get("jsonrpc") != "2.0":
         return _invalid(raw_id, f'"jsonrpc" must be "2.0", not {_shown(value.get("jsonrpc"))}')
@@ -232,7 +247,7 @@ def _request(value: Any) -> Request | Invalid:
     if not isinstance(method, str):
         return _invalid(raw_id, f'"method" must be a string, not {_shown(method)}')
     params = value.get("params", {})
-    if not isinstance(params, dict | list):
+    if not isinstance(params, _PARAMS_TYPES):
         return _invalid(raw_id, f'"params" must be an object or an array, not {_shown(params)}')
     return Request(method, params, raw_id, notification="id" not in value)
 

@@ -11,12 +11,16 @@ from nullbox.protocols.errors import ErrorCode, NullBoxError
 log = logging.getLogger(__name__)
 
 Answer = dict[str, Any] | list[dict[str, Any]]
+"""One answer, or those of a batch. A `result` may be `jsonrpc.Encoded`, but not in a batch."""
 
 
 def answer_line(answer: Answer, limit: int) -> bytes:
     """One line of at most `limit` bytes and its newline, for one answer or those of a batch."""
     try:
-        line = jsonrpc.encode(answer)
+        if type(answer) is dict and type(answer.get("result")) is jsonrpc.Encoded:
+            line = jsonrpc.encode_result(answer["id"], answer["result"])
+        else:
+            line = jsonrpc.encode(answer)
     except (TypeError, ValueError):
         log.exception("an answer that is not JSON")
         line = _instead(answer, ErrorCode.INTERNAL, "the answer could not be written as JSON")

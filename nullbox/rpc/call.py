@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.jsonrpc import Request
@@ -40,8 +40,7 @@ class Stream:
     opening: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One request, ready to be served."""
 
     method: str

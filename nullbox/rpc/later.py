@@ -18,21 +18,21 @@ class Later:
     """Return one from a handler, and `settle` it when the result is there.
 
     One party takes the outcome: `then`, or `await`. It is told within `settle`, not in a later turn of the loop:
-    results that become known together go out together.
+    results that become known together go out together. `settled`: the outcome is there.
     """
 
-    __slots__ = ("_outcome", "_settled", "_taken")
+    __slots__ = ("_outcome", "_taken", "settled")
 
     def __init__(self) -> None:
-        self._settled = False
+        self.settled = False
         self._outcome: Any = None
         self._taken: Taken | None = None
 
     def settle(self, outcome: Any) -> None:
         """outcome: the value, or the NullBoxError that stands in its place. Only the first counts."""
-        if self._settled:
+        if self.settled:
             return
-        self._settled = True
+        self.settled = True
         self._outcome = outcome
         if self._taken is not None:
             self._tell(self._taken)
@@ -40,7 +40,7 @@ class Later:
     def then(self, taken: Taken) -> None:
         """Have `taken` called with the outcome; at once, if it is there."""
         self._taken = taken
-        if self._settled:
+        if self.settled:
             self._tell(taken)
 
     def __await__(self) -> Generator[Any, None, Any]:

@@ -7,7 +7,9 @@ with its deadline costs about as much as reading and answering a small request.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -46,6 +48,8 @@ class Requests:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._epoch = 0
+        self._expected: deque[tuple[float, Later, str, float]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
 
     def begin(self, message: Request | Batch, peer: Peer) -> None:
         """Serve what came in one line, on behalf of `peer`."""
@@ -58,6 +62,10 @@ class Requests:
         """Nobody wants the answers any more: cancel what can be cancelled, send nothing of the rest."""
         self._epoch += 1
         self.under_way = 0
+        self._expected.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         for task in list(self._tasks):
             task.cancel()
 
@@ -74,12 +82,17 @@ class Requests:
 
     def _expect(self, request: Request, call: Call, later: Later) -> None:
         seconds = self._settings.deadline(call)
-        timer = self._loop.call_later(seconds, lambda: later.settle(_late(call.method, seconds)))
+        expected = self._expected
+        while expected and expected[0][1].settled:
+            expected.popleft()
+        due = self._loop.time() + seconds
+        expected.append((due, later, call.method, seconds))
+        if self._alarm is None or due < self._alarm.when():
+            self._ring(due)
         epoch = self._epoch
         self.under_way += 1
 
         def take(outcome: Any) -> None:
-            timer.cancel()
             if epoch == self._epoch:
                 self.under_way -= 1
                 if not request.notification:
@@ -88,6 +101,26 @@ class Requests:
                     self._idle()
 
         later.then(take)
+
+    def _look(self) -> None:
+        """Settle what is overdue, and look again when the next may be. (One timer for all: a timer each costs more than
+        the rest of waiting.)"""
+        self._alarm = None
+        now = self._loop.time()
+        waiting = [each for each in self._expected if not each[1].settled]
+        self._expected.clear()
+        for due, later, method, seconds in waiting:
+            if due <= now:
+                later.settle(_late(method, seconds))
+            else:
+                self._expected.append((due, later, method, seconds))
+        if self._expected:
+            self._ring(min(due for due, *_ in self._expected))
+
+    def _ring(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(at, self._look)
 
     async def _awaited(self, request: Request, call: Call, outcome: Any) -> None:
         answer, stream = await self._finish(request, call, outcome)
@@ -109,7 +142,7 @@ class Requests:
         if isinstance(item, Invalid):
             return jsonrpc.failure(item.id, item.error), None
         answer, stream = await self._finish(item, *self._ask(item, peer))
-        return (None if item.notification else answer), stream
+        return (None if item.notification else _decoded(answer)), stream
 
     # --- what both do ---------------------------------------------------------------------------------------
 
@@ -167,6 +200,13 @@ class Requests:
             done(task)
         else:
             task.add_done_callback(done)
+
+
+def _decoded(answer: dict[str, Any]) -> dict[str, Any]:
+    """As a member of a batch, which is encoded as a whole."""
+    if type(answer.get("result")) is jsonrpc.Encoded:
+        return {**answer, "result": json.loads(answer["result"].text)}
+    return answer
 
 
 def _answer(id: jsonrpc.RequestId, outcome: Any) -> dict[str, Any]:

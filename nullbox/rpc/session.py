@@ -17,7 +17,7 @@ from typing import cast
 from nullbox.protocols import jsonrpc
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.framing import LineSplitter, TooLong
-from nullbox.protocols.jsonrpc import Batch, Invalid
+from nullbox.protocols.jsonrpc import Batch, Invalid, Request
 from nullbox.rpc.answers import Answer, answer_line
 from nullbox.rpc.call import Peer, Settings
 from nullbox.rpc.limits import Limits, TokenBucket
@@ -217,6 +217,9 @@ class Session(asyncio.Protocol):
 
     def _line(self, line: bytes, now: float) -> None:
         message = jsonrpc.parse(line)
+        if type(message) is Request and self._work.under_way < self._limits.in_flight and self._requests.take(now):
+            self._work.begin(message, self.peer)
+            return
         items = message.items if isinstance(message, Batch) else (message,)
         refused = self._refuse(len(items), now)
         if refused is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nullbox.ctxgraph.canonical import canonical
 from nullbox.ctxgraph.entry import (
     MAX_KEY,
     Entry,
@@ -17,6 +19,7 @@ from nullbox.ctxgraph.entry import (
     check_key,
     check_prefix,
     entry_hash,
+    entry_text,
     envelop,
     parents_of,
     parse_hash,
@@ -107,3 +110,31 @@ def test_json_leaves_out_what_says_nothing() -> None:
     }
     gone = Entry(b"\1" * 32, "a", "k", None, 3, 4, Kind.ERASE, 9)
     assert {"event": "erase", "erased": True, "expires_ns": 9, "value": None}.items() <= gone.to_json().items()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-1e6, 1e6) | names | st.just(""),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=8,
+)
+hashes = st.binary(min_size=32, max_size=32)
+
+
+@given(
+    hashes,
+    names,
+    names,
+    st.none() | json_values | st.builds(envelop, json_values, st.lists(hashes.map(bytes.hex), max_size=3, unique=True)),
+    st.integers(1, 2**62),
+    st.sampled_from(Kind),
+    st.sampled_from((0, 9)),
+    st.booleans(),
+)
+def test_the_text_of_an_entry_is_what_clients_get_as_json(
+    hash: bytes, agent: str, key: str, value: Any, seq: int, kind: Kind, expires_ns: int, erased: bool
+) -> None:
+    text = None if erased else canonical(value).decode()
+    entry = Entry(hash, agent, key, text, seq, seq + 1, kind, expires_ns)
+    line = entry_text(entry)
+    assert b"\n" not in line
+    assert json.loads(line) == entry.to_json()

@@ -140,3 +140,12 @@ def test_stream_notifications_are_requests_of_the_client_side() -> None:
     assert value == Request("stream", {"subscription": "s1", "value": {"a": 1}}, None, notification=True)
     end = jsonrpc.stream_end("s1", RpcError(ErrorCode.UNAVAILABLE, "gone"))
     assert end["params"]["error"]["data"]["code"] == "unavailable"
+
+
+@given(json_values, st.none() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False))
+def test_an_encoded_value_makes_the_same_answer(value: Any, id: Any) -> None:
+    text = json.dumps(value).encode()
+    line = jsonrpc.encode_result(id, jsonrpc.Encoded(text))
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert json.loads(line) == json.loads(jsonrpc.encode(jsonrpc.result(id, value)))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from nullbox.protocols.errors import ErrorCode, NullBoxError
+from nullbox.protocols.jsonrpc import Encoded
 from nullbox.rpc.aio import AsyncClient
 from nullbox.rpc.call import Call
 from nullbox.rpc.later import Later
@@ -33,6 +34,8 @@ class Plain:
         match call.method:
             case "now":
                 return call.params
+            case "text":
+                return Encoded('{"n":[1,"\u00e9"]}'.encode())
             case "large":
                 return "x" * 100_000
             case "refuse":
@@ -81,6 +84,7 @@ def test_a_result_at_once_a_refusal_and_a_fault(tmp_path: Path) -> None:
                     await client.call(method)
                 assert caught.value.code is code
             assert [value async for value in client.stream("count")] == [0, 1, 2]
+            assert await client.call("text") == {"n": [1, "\u00e9"]}
 
     serve(tmp_path, body)
 
@@ -138,12 +142,13 @@ def test_a_result_for_somebody_who_left_is_dropped(tmp_path: Path) -> None:
 def test_a_batch_waits_for_its_last_member_and_notifications_are_not_answered(tmp_path: Path) -> None:
     async def body(path: Path, plain: Plain, server: LineServer) -> None:
         reader, writer = await asyncio.open_unix_connection(str(path))
-        members = [line("later", 1), line("now", 2), line("refuse", 3), line("now")]
+        members = [line("later", 1), line("now", 2), line("refuse", 3), line("now"), line("text", 4)]
         writer.write(line("now") + b"[" + b",".join(each.strip() for each in members) + b"]\n")
         await plain.arrived.wait()
         plain.waiting[0].settle("then")
         answers = {each["id"]: each for each in json.loads(await reader.readline())}
-        assert set(answers) == {1, 2, 3}
+        assert set(answers) == {1, 2, 3, 4}
+        assert answers[4]["result"] == {"n": [1, "\u00e9"]}
         assert (answers[1]["result"], answers[2]["result"]) == ("then", {})
         assert answers[3]["error"]["data"]["code"] == "denied"
         writer.close()
