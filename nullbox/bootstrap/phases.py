@@ -16,7 +16,7 @@ from nullbox.bootstrap.cmdline import Cmdline
 from nullbox.bootstrap.host import Host
 from nullbox.bootstrap.log import Level
 from nullbox.bootstrap.mounts import MOUNTS, Mount
-from nullbox.bootstrap.sysctls import SYSCTLS, Sysctl
+from nullbox.bootstrap.sysctls import LOG, SYSCTLS, Sysctl
 
 Log = Callable[[str, Level], None]
 Clock = Callable[[], float]
@@ -95,7 +95,10 @@ def _controller(group: str, name: str) -> Task:
     )
 
 
-EARLY: Final = (Phase("mounts", tuple(mount_task(m) for m in MOUNTS)),)
+EARLY: Final = (
+    Phase("mounts", tuple(mount_task(m) for m in MOUNTS)),
+    Phase("log", (_sysctl(LOG),)),
+)
 """Before anything else: the command line is in /proc, the log in /dev."""
 
 BOOT: Final = (

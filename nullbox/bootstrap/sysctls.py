@@ -30,6 +30,11 @@ KERNEL: Final = "Documentation/admin-guide/sysctl/kernel.rst"
 VM: Final = "Documentation/admin-guide/sysctl/vm.rst"
 IP: Final = "Documentation/networking/ip-sysctl.rst"
 
+LOG: Final = Sysctl(
+    "kernel.printk_devkmsg", "on", "none of PID 1's lines is dropped: a boot has more than 10 in 5 s", KERNEL
+)
+"""Set before all others, since it is about the log of the boot itself."""
+
 SYSCTLS: Final = (
     Sysctl("kernel.kptr_restrict", "2", "kernel addresses help nobody here but an exploit", KSPP),
     Sysctl("kernel.dmesg_restrict", "1", "the kernel log is the operator's", KSPP),

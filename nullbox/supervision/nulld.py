@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -53,6 +54,10 @@ class Launcher:
     def run(self, settings: Settings) -> int:
         """Start, watch, end. Returns the exit status."""
         preload(root_specs(settings, discover(self.layout).entries.values(), self.layout))
+        # What is loaded now lives as long as the processes: the collector looks at it no more, and so leaves its pages
+        # shared with the forks.
+        gc.collect()
+        gc.freeze()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         system = start_system(self.layout.actors)

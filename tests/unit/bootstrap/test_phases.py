@@ -26,6 +26,7 @@ def test_the_whole_trace_in_order() -> None:
     boot(host)
     assert host.trace == [
         *(f"mount {m.target} {m.fstype}" for m in MOUNTS),
+        "write /proc/sys/kernel/printk_devkmsg on",
         "open_console",
         "disable_ctrl_alt_del",
         "prove_read_only /",
