@@ -97,7 +97,7 @@ def _controller(group: str, name: str) -> Task:
 
 EARLY: Final = (
     Phase("mounts", tuple(mount_task(m) for m in MOUNTS)),
-    Phase("log", (_sysctl(LOG),)),
+    Phase("log", (sysctl_task(LOG),)),
 )
 """Before anything else: the command line is in /proc, the log in /dev."""
 
