@@ -14,8 +14,8 @@ import click
 
 from nullbox.cli.nullbox_doctor import doctor_command
 from nullbox.cli.nullbox_up import up_command
-from nullbox.host import acceleration, run, state_disk
-from nullbox.host.qemu import BINARY, Machine
+from nullbox.host import run, state_disk
+from nullbox.host.qemu import Machine
 from nullbox.host.record import identity_of
 from nullbox.host.run import MachineError, RunFolder
 from nullbox.protocols.errors import EXIT_FAILED, EXIT_TIMED_OUT
@@ -82,27 +82,12 @@ def run_command(
     """Boot the image with its agents, and stay until Ctrl-C."""
     build = build or checkout()
     folder = RunFolder(build / "run")
-    kernel, root = build / "bzImage", build / "root.squashfs"
-    for path in (kernel, root):
-        if not path.is_file():
-            fail(f"{path} is not there; `make kernel image` builds it")
     if state is not None and state_disk.ensure(state.absolute()):
         say(f"state:    {state}, a new disk of {state_disk.DEFAULT_MIB} MiB")
-    choice = acceleration.choose(BINARY)
-    say(f"acceleration: {choice}")
-    machine = Machine(
-        kernel=kernel,
-        root=root,
-        console=folder.console,
-        gateway=folder.gateway,
-        qmp=folder.qmp,
-        kvm=choice.kvm,
-        cpus=cpus,
-        memory_mib=memory,
-        state=state.absolute() if state else None,
-        append=append,
-    )
+    disk = state.absolute() if state else None
     try:
+        machine, choice = run.describe_machine(folder, build, cpus=cpus, memory_mib=memory, state=disk, append=append)
+        say(f"acceleration: {choice}")
         with folder.locked():
             started = boot(folder, machine, str(choice))
         show(folder, started)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nullbox.host import qemu, record
+from nullbox.host import acceleration, qemu, record
+from nullbox.host.acceleration import Choice
 from nullbox.host.qemu import Machine
 from nullbox.host.record import Record
 from nullbox.protocols.errors import NullBoxError
@@ -79,6 +80,25 @@ class RunFolder:
         with (self.path / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def describe_machine(
+    folder: RunFolder, build: Path, image: str = "root.squashfs", **more: Any
+) -> tuple[Machine, Choice]:
+    """The machine of this folder, with kernel and image of the folder `build`, and how it is accelerated, by a probe.
+
+    more: what else `qemu.Machine` can have.
+
+    Raises:
+        MachineError: kernel or image are not built.
+    """
+    kernel, root = build / "bzImage", build / image
+    for path in (kernel, root):
+        if not path.is_file():
+            raise MachineError(f"{path} is not there; `make kernel image` builds it")
+    choice = acceleration.choose(qemu.BINARY)
+    files: dict[str, Any] = {"console": folder.console, "gateway": folder.gateway, "qmp": folder.qmp}
+    return Machine(kernel=kernel, root=root, kvm=choice.kvm, **files, **more), choice
 
 
 def running(folder: RunFolder) -> Record | None:

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nullbox.host import acceleration, run
-from nullbox.host.qemu import BINARY
-from nullbox.host.qemu import Machine as Description
+from nullbox.host import run
 from nullbox.host.run import RunFolder
 
 NULLCTL = Path(sys.executable).parent / "nullctl"
@@ -149,22 +147,15 @@ def booted(
     card leads (see `host.qemu`). append, reboots, extra: as there.
     seconds: until it has to be healthy; wait: until it is.
     """
-    kernel, root = build / "bzImage", build / image
-    for needed in (kernel, root):
-        assert needed.is_file(), f"{needed} is missing: `make kernel image` builds it"
     folder = RunFolder(scratch / "run")
     folder.path.mkdir(parents=True, exist_ok=True)
-    choice = acceleration.choose(BINARY)
     if image == "test.squashfs":
         append = (*append, "init=/sbin/saboteur")
         extra = (*extra, *serial_port(SABOTEUR_PORT, folder.path / "test.sock"))
-    description = Description(
-        kernel=kernel,
-        root=root,
-        console=folder.console,
-        gateway=folder.gateway,
-        qmp=folder.qmp,
-        kvm=choice.kvm,
+    description, choice = run.describe_machine(
+        folder,
+        build,
+        image,
         memory_mib=memory_mib,
         state=state,
         wire=wire,
