@@ -273,8 +273,6 @@ HOST_EXCLUDED = MappingProxyType(
         "thespian.diagnose": "an operator's shell",
         "click.testing": "tests",
         "click.shell_completion": "there is no shell",
-        "unittest": "pyroute2 imports its mocks; egress.netlink stands in for them",
-        "pyroute2.netlink.rtnl.tcmsg": "traffic control; egress.netlink stands in for it",
         "sqlite_utils.cli": "the command line of sqlite-utils",
     }
 )

@@ -25,7 +25,7 @@ STAND_INS: Mapping[str, Mapping[str, object]] = MappingProxyType(
         "unittest": {"mock": SimpleNamespace(Mock=object)},
     }
 )
-"""Module → what is imported from it by name. `image.contents` leaves the real ones out."""
+"""Module → what is imported from it by name."""
 
 
 @contextlib.contextmanager

@@ -55,8 +55,7 @@ class Launcher:
         """Start, watch, end. Returns the exit status."""
         preload(root_specs(settings, discover(self.layout).entries.values(), self.layout))
         # What is loaded now lives as long as the processes: the collector looks at it no more, and so leaves its pages
-        # shared with the forks.
-        gc.collect()
+        # shared with the forks. No collection before it: that would leave holes, and each fork would fill its own.
         gc.freeze()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
