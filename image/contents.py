@@ -279,7 +279,10 @@ HOST_EXCLUDED = MappingProxyType(
 """Modules that are left out of the host's tree though an optional import names them → why."""
 
 HOLLOW_PACKAGES = MappingProxyType(
-    {"pyroute2": "nullbox.egress.netlink registers the package without running it: it imports all it has"}
+    {
+        "pyroute2": "nullbox.egress.netlink registers the package without running it: it imports all it has",
+        "pyroute2.netlink.rtnl.tcmsg": "traffic control: nullbox.egress.netlink has an empty module stand in for it",
+    }
 )
 """Packages of which only submodules are imported, their own code never being run → who sees to that."""
 

@@ -147,9 +147,9 @@ def resolve(start: str) -> Any:
 
 
 def preload(specs: Iterable[ChildSpec]) -> None:
-    """Import the children's code now, in the process that they will be forked from, and what they import when they start:
-    memory that is filled before a fork is shared, and what one process imports after it costs that much again, and as
-    much once more in copies of pages that were shared."""
+    """Import the children's code now, in the process that they will be forked from, and what they import when they
+    start: memory that is filled before a fork is shared, and what one process imports after it costs that much again,
+    and as much once more in copies of pages that were shared."""
     for start in sorted({spec.start for spec in specs}):
         actor = resolve(start)
         with contextlib.suppress(Exception):  # what it says then is the child's to say, when it starts
