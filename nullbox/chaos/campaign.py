@@ -131,7 +131,7 @@ class Campaign:
         board = self.world.board
         index = POINTS.index(step.point)
         often = board.passes(index, step.when) > OFTEN
-        board.arm(index, step.when, step.fault, step.skip if often else 0)
+        board.arm(index, step.when, step.fault, step.skip if often and step.point.passed is Passed.ALWAYS else 0)
         for provoke in self._provocations(step, hit):
             with contextlib.ExitStack() as until_taken:
                 provoke(until_taken)

@@ -51,6 +51,15 @@ LIFE = (
 )
 
 
+TREE = (
+    *LIFE[:2],
+    Column("INCARNATION", _plain("incarnation"), right=True),
+    Column("RESTARTS", lambda row: f"{row.get('restarts', 0)} of {row.get('restarts_total', 0)}", right=True),
+    *LIFE[3:],
+)
+"""The same for the tree, and which incarnation lives. Restarts: those that count against the limit now, of all."""
+
+
 def people(title: str, rows: Sequence[Row]) -> str:
     """Services or agents."""
     return table((Column(title, _plain("name")), *LIFE), rows)
@@ -59,7 +68,7 @@ def people(title: str, rows: Sequence[Row]) -> str:
 def tree(nodes: Sequence[Row], *, ascii_only: bool = False) -> str:
     """The supervision tree."""
     lines = [{**node, "drawn": before + str(node["id"])} for before, node in branches(nodes, ascii_only=ascii_only)]
-    return table((Column("NAME", _plain("drawn")), *LIFE), lines)
+    return table((Column("NAME", _plain("drawn")), *TREE), lines)
 
 
 def status(answer: Row) -> str:
