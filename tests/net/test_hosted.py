@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -397,3 +398,45 @@ def test_a_file_cannot_ask_for_the_process_driver(folder: Path) -> None:
     assert done.returncode == 2
     assert "isolates nothing" in done.stderr
     assert not (folder / "run").exists()
+
+
+KRUN = """
+import sys
+from pathlib import Path
+from nullbox.host.hosted import Hosted, Instance, locked
+
+state, agents, image = map(Path, sys.argv[1:])
+what = Hosted(state, "krun", agents, image=image)
+with locked(state):
+    instance = Instance(what)
+    try:
+        instance.start()
+        status = instance.wait_ready(60.0)
+        root = f"/proc/{instance._first.pid}/root"  # links below it lead from our own root on
+        guest, library = (Path(root + str(Path(f"{root}/run/system/{name}").readlink())) for name in ("guest", "lib"))
+        print(status["driver"], (guest / "hello").read_text(), (library / "libkrun.so").exists())
+        print(instance.stop())
+    finally:
+        instance.close()
+"""
+
+
+@pytest.mark.skipif(
+    shutil.which("mksquashfs") is None or "squashfs" not in Path("/proc/filesystems").read_text(),
+    reason="needs mksquashfs, and squashfs in this kernel",
+)
+def test_microvms_of_an_instance_take_their_root_from_the_image(folder: Path) -> None:
+    """What of the driver krun needs no virtualization: the image, shown in the instance's namespace alone."""
+    contents, image = folder / "contents" / "system", folder / "root.squashfs"
+    for name in ("guest", "lib"):
+        (contents / name).mkdir(parents=True)
+    (contents / "guest" / "hello").write_text("from-the-image")
+    (contents / "lib" / "libkrun.so").write_text("")
+    subprocess.run(["mksquashfs", contents.parent, image, "-quiet", "-no-progress"], check=True, capture_output=True)
+    (folder / "agents").mkdir()
+    words = [str(folder / "state"), str(folder / "agents"), str(image)]
+    done = subprocess.run([sys.executable, "-c", KRUN, *words], capture_output=True, text=True, timeout=LONG)
+    assert done.stdout == "krun from-the-image True\n0\n", done.stderr
+    assert traces(folder / "state") == []
+    backing = [path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+    assert not [each for each in backing if str(folder) in each]
