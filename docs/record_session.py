@@ -10,6 +10,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
@@ -29,9 +31,19 @@ COMMANDS = (
 )
 
 
+def wait_for(command: str, environment: Mapping[str, str], seconds: float = 180.0) -> None:
+    """Until the command succeeds: a system that has just booted has not written everything yet."""
+    deadline = time.monotonic() + seconds
+    while subprocess.run(command.split(), env=environment, capture_output=True).returncode:
+        if time.monotonic() > deadline:
+            sys.exit(f"`{command}` does not succeed")
+        time.sleep(1.0)
+
+
 def main() -> None:
     """Run, record, draw."""
     environment = {**os.environ, "COLUMNS": str(WIDTH), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    wait_for("nullctl ctx latest reader.summary", environment)
     console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
     for command in COMMANDS:
         done = subprocess.run(command.split(), env=environment, capture_output=True, text=True, timeout=120, check=True)
