@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doc_commands import ROOT, Command, Shell, follow, steps
+from doc_commands import ROOT, Command, Shell, differs, follow, on_a_running_system, steps
 from operator_view import Machine, until
 
 BIN = Path(sys.executable).parent
@@ -29,11 +29,14 @@ def shell(machine: Machine, tmp_path: Path) -> Iterator[Shell]:
 
 
 def test_operations(shell: Shell, tmp_path: Path) -> None:
-    follow(shell, tmp_path, steps(ROOT / "docs" / "operations.md"))
+    follow(shell, tmp_path, on_a_running_system(ROOT / "docs" / "operations.md"))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_tutorial(shell: Shell, tmp_path: Path) -> None:
-    follow(shell, tmp_path, steps(ROOT / "docs" / "tutorial.md"))
+    """Three boots of a VM, one after the other: minutes where they are emulated. tests/net has it without VMs."""
+    follow(shell, tmp_path, on_a_running_system(ROOT / "docs" / "tutorial.md"))
 
 
 @pytest.mark.slow
@@ -42,8 +45,12 @@ def test_the_quick_start_from_make_run_to_make_stop() -> None:
     """In the checkout itself, with a boot of its own: make, kernel, image, machine, as a reader does it."""
     todo = steps(ROOT / "docs" / "quickstart.md")
     assert [step.text for step in todo if isinstance(step, Command)][-1] == "make stop"
+    (shown,) = [step for step in steps(ROOT / "README.md") if isinstance(step, Command) and step.output]
     with Shell(ROOT, {"NO_COLOR": "1"}) as shell:
         try:
-            follow(shell, ROOT, todo, 1500)
+            output, status = shell.run(f"{shown.text} DETACH=1", 1500)
+            assert status == 0, output
+            assert differs(shown.output or (), output) is None, differs(shown.output or (), output)
+            follow(shell, ROOT, [step for step in todo if step.text != f"{shown.text} DETACH=1"], 600)
         finally:
             shell.run("make stop", 120)

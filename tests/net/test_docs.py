@@ -6,13 +6,14 @@ The same pages run in tests/boot/test_docs.py on a booted machine, with agents i
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doc_commands import ROOT, Command, File, Shell, follow, steps
+from doc_commands import ROOT, Shell, follow, on_a_running_system
 from hosted_system import LONG, Up, eventually
 
 from nullbox.host.hosted import cgroup_mount
@@ -24,9 +25,12 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def up() -> Iterator[Up]:
-    """An instance with the sample agents."""
+    """An instance with the agents that the image starts."""
     with tempfile.TemporaryDirectory(prefix="nbup") as folder:
-        up = Up(Path(folder), ROOT / "agents")
+        agents = Path(folder) / "agents"
+        for name in ("pulse", "reader"):
+            shutil.copytree(ROOT / "agents" / name, agents / name)
+        up = Up(Path(folder), agents)
         try:
             yield up.ready()
         finally:
@@ -47,17 +51,8 @@ def shell(up: Up, tmp_path: Path) -> Iterator[Shell]:
         yield shell
 
 
-def of_this_system(page: str) -> list[Command | File]:
-    """Without what starts and stops the machine, and finds its socket."""
-    return [
-        step
-        for step in steps(ROOT / "docs" / page)
-        if isinstance(step, File) or not step.text.startswith(("make ", "export ", "sudo ", "nullctl --socket "))
-    ]
-
-
 @pytest.mark.parametrize("page", ["quickstart.md", "operations.md", "tutorial.md"])
 def test_the_commands_of_a_page(page: str, shell: Shell, tmp_path: Path) -> None:
-    todo = of_this_system(page)
+    todo = on_a_running_system(ROOT / "docs" / page)
     assert len(todo) > 8
     follow(shell, tmp_path, todo, LONG)

@@ -15,13 +15,20 @@ from doc_commands import ROOT, Command, Shell, commands, differs, follow, pages,
 
 from nullbox.cli.nullctl import cli as nullctl
 
-RUN_ON_A_MACHINE = ("docs/quickstart.md", "docs/tutorial.md", "docs/operations.md")
-"""Pages that tests/boot/test_docs.py follows from top to bottom."""
+RUN_ON_A_SYSTEM = ("docs/quickstart.md", "docs/tutorial.md", "docs/operations.md")
+"""Pages that tests/net/test_docs.py and tests/boot/test_docs.py follow from top to bottom."""
+
+QUICK_START = "tests/boot/test_docs.py::test_the_quick_start_from_make_run_to_make_stop"
+HOSTED = "tests/net/test_hosted.py::"
 
 COVERED = {
-    "make run": "tests/boot/test_docs.py::test_the_quick_start_from_make_run_to_make_stop",
-    "make run DETACH=1": "tests/boot/test_docs.py::test_the_quick_start_from_make_run_to_make_stop",
-    "make stop": "tests/boot/test_docs.py::test_the_quick_start_from_make_run_to_make_stop",
+    "make run": QUICK_START,
+    "make run DETACH=1": QUICK_START,
+    "make stop": QUICK_START,
+    "export PATH=$PWD/build/venv/bin:$PATH NULLD_SOCKET=$PWD/build/run/nulld.sock": QUICK_START,
+    "sudo nullbox up": f"{HOSTED}test_without_a_microvm_krun_is_refused_and_names_the_other_driver",
+    "sudo nullbox up --driver process --state /srv/dev": f"{HOSTED}test_an_operators_day_and_nothing_left_of_it",
+    "nullctl --socket /srv/dev/run/nulld.sock status": f"{HOSTED}test_an_operators_day_and_nothing_left_of_it",
     "make test-fast": "tests/repo/test_docs_clone.py::test_from_a_clone_to_a_green_test",
     "git clone … && cd nullbox": "tests/repo/test_docs_clone.py::test_from_a_clone_to_a_green_test",
     "make setup": "tests/repo/test_docs_clone.py::test_from_a_clone_to_a_green_test",
@@ -45,7 +52,7 @@ def test_there_are_commands_to_look_at() -> None:
 def test_every_command_is_run_by_some_test(command: Command) -> None:
     page = str(command.page.relative_to(ROOT))
     assert (
-        page in RUN_ON_A_MACHINE
+        (page in RUN_ON_A_SYSTEM and not command.text.startswith(doc_commands.ELSEWHERE))
         or command.text in COVERED
         or command.text in THE_SUITE_ITSELF
         or page in RUN_HERE

@@ -106,6 +106,15 @@ def steps(page: Path) -> list[Command | File]:
     return found
 
 
+ELSEWHERE = ("make ", "export ", "sudo ", "nullctl --socket ")
+"""How commands begin that start, find or end a system: a page's others run on one that is there."""
+
+
+def on_a_running_system(page: Path) -> list[Command | File]:
+    """What a page has the reader do once a system runs and is found."""
+    return [step for step in steps(page) if isinstance(step, File) or not step.text.startswith(ELSEWHERE)]
+
+
 def commands(page: Path) -> list[Command]:
     return [step for step in steps(page) if isinstance(step, Command)]
 
