@@ -276,6 +276,10 @@ class Nulld:
         """Forget the addresses behind the agent's names: `{"agent": …, "flushed": …}`."""
         return _mapping(self.call("egress.flush_dns", agent=agent))
 
+    def egress_learn(self, agent: str, *, on: bool = True) -> Answer:
+        """Put an agent into report-only mode, or back; what it used, and the `allow` list that it would need."""
+        return _mapping(self.call("egress.learn", agent=agent, on=on))
+
 
 def __getattr__(name: str) -> Any:
     """`AsyncNulld` is loaded when it is asked for: asyncio takes longer to import than all the rest."""

@@ -182,3 +182,7 @@ class AsyncNulld:
 
     async def egress_flush_dns(self, agent: str) -> Answer:
         return _mapping(await self.call("egress.flush_dns", agent=agent))
+
+    async def egress_learn(self, agent: str, *, on: bool = True) -> Answer:
+        """Put an agent into report-only mode, or back; what it used, and the `allow` list that it would need."""
+        return _mapping(await self.call("egress.learn", agent=agent, on=on))

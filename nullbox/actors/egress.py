@@ -5,7 +5,8 @@ from __future__ import annotations
 from nullbox.actors.base import BaseActor
 from nullbox.actors.questions import answer, refuse
 from nullbox.egress import netlink, queries
-from nullbox.egress.build import EgressConfig, build
+from nullbox.egress.build import build
+from nullbox.egress.config import EgressConfig
 from nullbox.egress.policy import parse_policy
 from nullbox.egress.uplink import Uplink
 from nullbox.egress.veth import KernelVeths
@@ -13,9 +14,16 @@ from nullbox.protocols.errors import NullBoxError
 from nullbox.protocols.layout import Layout
 from nullbox.protocols.messages import Address, CloseLink, ExitReason, LinkReady, OpenLink, Ping, Query, Start
 
+POLL_S = 60.0
+"""Seconds between two looks at the kernel's record of denials by egress itself; the gateway asks more often. The kernel
+forgets what is `sets.DENIAL_MEMORY_S` old, so nothing is lost while nobody asks."""
+
 
 class EgressActor(BaseActor):
-    """Ready once the default-deny ruleset is loaded, so no cage can have a TAP before it."""
+    """Ready once the default-deny ruleset is loaded, so no cage can have a TAP before it.
+
+    Config: `layout`, and `egress`, which is the table of that name in nulld.toml.
+    """
 
     @classmethod
     def preload(cls) -> None:
@@ -32,6 +40,11 @@ class EgressActor(BaseActor):
         if removed:
             self.phase("running", reconciled=removed)
         self.ready()
+        self.after(POLL_S, self._poll)
+
+    def _poll(self) -> None:
+        self._service.poll()
+        self.after(POLL_S, self._poll)
 
     def on_ping(self, ping: Ping, sender: Address) -> None:
         """Alive means that names are resolved, too."""

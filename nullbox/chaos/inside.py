@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nullbox.chaos.board import Board
+from nullbox.chaos.standin import FORBIDDEN
 from nullbox.chaos.weave import weave
 from nullbox.protocols.layout import Layout
 
@@ -140,8 +141,10 @@ def run(*command: str) -> None:
 
 
 def start_sniffer(folder: Path) -> None:
-    """A process that writes down every IPv4 packet of an agent's that comes out of the uplink."""
+    """A process that writes down every IPv4 packet of an agent's that comes out of the uplink, whatever its source."""
     import socket
+
+    forbidden = socket.inet_aton(FORBIDDEN)
 
     listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
     listener.bind((UPLINK[1], 0))
@@ -149,7 +152,7 @@ def start_sniffer(folder: Path) -> None:
         with contextlib.suppress(BaseException), open(folder / "leaked", "ab", buffering=0) as leaked:
             while True:
                 packet = listener.recv(65535)
-                if packet[26:28] == bytes((10, 90)):
+                if packet[26:28] == bytes((10, 90)) or packet[30:34] == forbidden:
                     leaked.write(packet[14:34].hex().encode() + b"\n")
         os._exit(0)
     listener.close()

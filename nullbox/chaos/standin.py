@@ -26,6 +26,8 @@ from nullbox.cage.vmplan import VmPlan
 
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
+SIOCGIFHWADDR = 0x8927
+"""netdevice(7): the MAC address of an interface."""
 INTERVAL = 0.05
 FORBIDDEN = "192.0.2.99"
 """Documentation address (RFC 5737) that no manifest of the harness grants."""
@@ -76,11 +78,11 @@ class StandIn:
         total = (total & 0xFFFF) + (total >> 16)
         header = header[:10] + struct.pack("!H", ~total & 0xFFFF) + header[12:]
         datagram = struct.pack("!HHHH", 4444, 4444, 8, 0)
-        with contextlib.suppress(OSError):
-            gateway = Path(f"/sys/class/net/{plan.link.tap}/address").read_text().strip()
-            addresses = bytes.fromhex(gateway.replace(":", "") + plan.link.mac.replace(":", ""))
-            return addresses + b"\x08\x00" + header + datagram
-        return b""
+        # Asked of the namespace that this runs in; /sys shows that of whoever mounted it.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            answer = fcntl.ioctl(control, SIOCGIFHWADDR, struct.pack("16s24x", plan.link.tap.encode()))
+        gateway, source = answer[18:24], bytes.fromhex(plan.link.mac.replace(":", ""))
+        return gateway + source + b"\x08\x00" + header + datagram
 
     def run(self) -> NoReturn:
         print(f"{self.agent} up, boot {self.boot_id}", flush=True)

@@ -52,6 +52,10 @@ CONFIG = f"""
 max_restarts = LIMIT
 heartbeat = {{ interval = "{BEAT * 1000:.0f}ms", timeout = "{SILENCE * 1000:.0f}ms" }}
 """
+EGRESS = """
+[egress]
+uplinks = ["up0"]
+"""
 SERVICE = f"""
 [service.NAME]
 backoff = {{ initial = "20ms", factor = 2.0, max = "100ms", reset_after = "1s", jitter = 0.0 }}
@@ -69,8 +73,10 @@ def is_healthy(nodes: Mapping[str, Mapping[str, Any]]) -> bool:
 class World(Outside):
     """`with World() as world:` is a healthy system with two agents."""
 
-    def __init__(self, boot_seconds: float = 60.0, *, max_restarts: int = 100_000) -> None:
-        """max_restarts: the supervisor's limit; by default none that a campaign reaches."""
+    def __init__(self, boot_seconds: float = 60.0, *, max_restarts: int = 100_000, egress: str = EGRESS) -> None:
+        """max_restarts: the supervisor's limit; by default none that a campaign reaches. egress: that table of its
+        nulld.toml."""
+        self._egress = egress
         self.secret = secrets.token_hex(16)
         self._limit = max_restarts
         self._operator = 0
@@ -116,13 +122,14 @@ class World(Outside):
         }
         (self.folder / "config.json").write_text(json.dumps(config))
         (self.layout.system / "config").mkdir(parents=True)
-        text = CONFIG.replace("LIMIT", str(self._limit)) + "".join(SERVICE.replace("NAME", name) for name in SERVICES)
-        self.layout.config.write_text(text)
+        services = "".join(SERVICE.replace("NAME", name) for name in SERVICES)
+        self.layout.config.write_text(CONFIG.replace("LIMIT", str(self._limit)) + self._egress + services)
         for agent in AGENTS:
             place = self.layout.bundled_agents / agent
             place.mkdir(parents=True)
             (place / "AGENT.toml").write_text(
                 f'[agent]\nname = "{agent}"\nentrypoint = ["main.py"]\nruntime = "python"\nrestart = "always"\n'
+                '[capabilities]\nmax_api_calls_per_hour = 60\n[capabilities.network]\nallow = ["web.example.com"]\n'
             )
             (place / "main.py").touch()
         self.layout.guest_root.mkdir()

@@ -90,6 +90,8 @@ def status(answer: Row) -> str:
         head.append(("state", f"{what}; {kept.get('detail')}"))
     if uplink := answer.get("uplink"):
         head.append(("uplink", _uplink(uplink)))
+    if said := _settings(answer.get("egress") or {}):
+        head.append(("egress", said))
     if answer.get("age_s"):
         head.append(("seen", f"{durations.short(answer['age_s'])} ago: nulld does not answer now"))
     lines = "\n".join(f"{name:<10} {value}" for name, value in head)
@@ -102,6 +104,17 @@ def _uplink(row: Row) -> str:
     """`eth0 192.0.2.7/24 by dhcp`, or why there is no address."""
     where = f"{row['address']}/{row['prefix']} by {row.get('how')}" if row.get("address") else "no address yet"
     return f"{row.get('interface')} {where}" + (f"; {row['error']}" if row.get("error") else "")
+
+
+def _settings(egress: Row) -> str:
+    """What nulld.toml says about the way out, every relaxation above all; empty if it says nothing."""
+    said = [
+        *([f"by {', '.join(egress['uplinks'])}"] if egress.get("uplinks") else []),
+        *([f"names asked of {', '.join(egress['upstreams'])}"] if egress.get("upstreams") else []),
+        *([f"EXCEPTIONS: agents may reach {', '.join(egress['exceptions'])}"] if egress.get("exceptions") else []),
+        *(["LEARNING is permitted"] if egress.get("learn") else []),
+    ]
+    return "; ".join(said)
 
 
 ENTRIES = (
@@ -150,6 +163,23 @@ def denial(row: Row) -> str:
     return safe(
         f"{row['seq']:>6}  {clock(row['last'])}  x{row['count']:<5} {subject}  {row.get('reason', '')}"
     ).rstrip()
+
+
+USED = (
+    Column("ADDRESS", _plain("address")),
+    Column("PORT", _plain("port"), right=True),
+    Column("PROTOCOL", _plain("protocol")),
+    Column("FLOWS", _plain("flows"), right=True),
+    Column("NAMES", lambda row: ", ".join(row["names"]) or "-"),
+)
+
+
+def learned(answer: Row) -> str:
+    """What a learning agent used, and the line for its manifest."""
+    mode = "is learning" if answer["learning"] else "is not learning"
+    if not answer["used"]:
+        return f"{answer['agent']} {mode}; nothing used so far"
+    return f"{table(USED, answer['used'])}\n\n{answer['agent']} {mode}\nallow = {json.dumps(answer['allow'])}"
 
 
 MEBI = 1 << 20

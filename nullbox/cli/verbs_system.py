@@ -180,6 +180,27 @@ def flush_dns(session: Session, agent: str) -> None:
     session.done({**answer, "name": agent}, f"{agent}: {answer['flushed']} answers forgotten")
 
 
+@egress.command()
+@click.argument("agent", shell_complete=agent_names)
+@click.option("--off", is_flag=True, help="Back to what the manifest grants.")
+@output_option
+@pass_session
+def learn(session: Session, agent: str, off: bool) -> None:
+    """Let AGENT reach every public address, and print the `allow` list that it would need.
+
+    Refused unless nulld.toml says `egress.learn = true`. Say it again to see what came since; the mode ends with
+    --off, and with the agent's next start.
+
+    \b
+    Examples:
+      nullctl egress learn researcher
+      nullctl egress learn researcher --off
+    """
+    from nullbox.cli import tables
+
+    session.show(session.nulld.egress_learn(agent, on=not off), tables.learned)
+
+
 @click.group(cls=LazyGroup)
 def power() -> None:
     """Turn the machine off, or boot it again."""

@@ -65,7 +65,7 @@ CHAINS = (
             (e.match(e.IIF, ANY_TAP, "!="), e.RETURN),
             (e.match({"meta": {"key": "nfproto"}}, "ipv4", "!="), e.COUNTER, e.DROP),
             # Options serve no agent and have carried source routing and parser bugs (RFC 7126).
-            (e.match(e.field("ip", "hdrlength"), 5, "!="), e.COUNTER, e.DROP),
+            (e.match(e.field("ip", "hdrlength"), 5, "!="), e.update("options", e.IIF), e.DROP),
             (
                 e.match(e.concat(e.IIF, e.field("ether", "saddr"), e.SADDR), "@sources", "!="),
                 e.update("spoofed", e.IIF),

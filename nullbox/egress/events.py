@@ -19,7 +19,8 @@ MAX_EVENTS = 1024
 class Denial:
     """Something an agent was refused.
 
-    kind: `packet`, `spoofed`, or what the resolver says (`unlisted name`, `rebinding`, …).
+    kind: `packet`, `call budget`, `flow limit`, `spoofed`, `options`, `ipv6`, or what the resolver says (`unlisted
+        name`, `rebinding`, …).
     count: how often, since the first time; `first` and `last` are Unix times in seconds.
     seq: grows with every change, so that a follower can ask for what is new.
     """
@@ -69,31 +70,65 @@ class EventLog:
             return [one for one in self._entries.values() if one.seq > seq and agent in (None, one.agent)]
 
 
+KINDS = {Reason.CALL_BUDGET: "call budget", Reason.FLOW_LIMIT: "flow limit"}
+"""Reasons that say nothing about where a packet went have a kind of their own."""
+
+KERNEL_KINDS = ("packet", *KINDS.values(), "spoofed", "options", "ipv6")
+"""All kinds of denials that come from the kernel; the resolver has its own."""
+
+SPOOFED = "the source address or MAC is not the agent's own"
+OPTIONS = "IPv4 options serve no agent"
+IPV6 = "agents have IPv4 only; every IPv6 packet of theirs is dropped"
+
+
 def read_denials(
-    denied: Iterable[Any], other: Iterable[Any], spoofed: Iterable[Any], agents: Mapping[Slot, str]
+    sets: Mapping[str, Iterable[Any]], ipv6: Mapping[Slot, int], agents: Mapping[Slot, str]
 ) -> dict[tuple[object, ...], tuple[Denial, int]]:
-    """The kernel's own record as denials with packet counts, from listings of its three sets.
+    """The kernel's own record as denials with packet counts.
+
+    Args:
+        sets: the listings of those in `RECORDS`, by name.
+        ipv6: link → IPv6 packets that the kernel has dropped.
 
     Returns:
         Key of the element → the denial and the packets counted so far.
     """
     found: dict[tuple[object, ...], tuple[Denial, int]] = {}
-    for item in denied:
+
+    def add(tap: str, denial: Denial, count: int) -> None:
+        slot = slot_of_tap(tap)
+        owner = agents.get(slot, tap) if slot is not None else tap
+        key = (tap, denial.kind, denial.address, denial.protocol, denial.port, denial.reason)
+        found[key] = (replace(denial, agent=owner), count)
+
+    for item in sets["denied"]:
         tap, address, protocol, port, mark = item["elem"]["val"]["concat"]
-        _add(
-            found,
-            item,
-            agents,
-            tap,
-            Denial("", "packet", "", address, protocol_name(protocol), int(port), _reason(mark)),
-        )
-    for item in other:
+        add(tap, Denial("", _kind(mark), "", address, protocol_name(protocol), int(port), _reason(mark)), _count(item))
+    for item in sets["denied_other"]:
         tap, address, protocol, mark = item["elem"]["val"]["concat"]
-        _add(found, item, agents, tap, Denial("", "packet", "", address, protocol_name(protocol), 0, _reason(mark)))
-    for item in spoofed:
-        tap = item["elem"]["val"]
-        _add(found, item, agents, tap, Denial("", "spoofed", reason="the source address or MAC is not the agent's own"))
+        add(tap, Denial("", _kind(mark), "", address, protocol_name(protocol), 0, _reason(mark)), _count(item))
+    for name, why in (("spoofed", SPOOFED), ("options", OPTIONS)):
+        for item in sets[name]:
+            add(item["elem"]["val"], Denial("", name, reason=why), _count(item))
+    for slot, count in ipv6.items():
+        if count:
+            add(slot.tap, Denial("", "ipv6", protocol="ipv6", reason=IPV6), count)
     return found
+
+
+RECORDS = ("denied", "denied_other", "spoofed", "options")
+"""The kernel's sets that hold what was refused."""
+
+
+def _count(item: Any) -> int:
+    return int(item["elem"].get("counter", {}).get("packets", 0))
+
+
+def _kind(mark: object) -> str:
+    try:
+        return KINDS.get(Reason(int(str(mark), 0)), "packet")
+    except ValueError:
+        return "packet"
 
 
 def _reason(mark: object) -> str:
@@ -101,19 +136,6 @@ def _reason(mark: object) -> str:
         return TEXT[Reason(int(str(mark), 0))]
     except ValueError:
         return f"reason {mark}"
-
-
-def _add(
-    found: dict[tuple[object, ...], tuple[Denial, int]],
-    item: Any,
-    agents: Mapping[Slot, str],
-    tap: str,
-    denial: Denial,
-) -> None:
-    slot = slot_of_tap(tap)
-    owner = agents.get(slot, tap) if slot is not None else tap
-    key = (tap, denial.kind, denial.address, denial.protocol, denial.port, denial.reason)
-    found[key] = (replace(denial, agent=owner), int(item["elem"].get("counter", {}).get("packets", 0)))
 
 
 class Deltas:

@@ -131,7 +131,9 @@ def read_links(
     for item in live:
         value, text = _value_and_comment(item)
         tap, mark = value["concat"]
-        marks.setdefault(tap, {})[text] = int(mark)
+        known = marks.setdefault(tap, {})
+        # Two texts that were cut to the same one are still two marks, and both have to go one day.
+        known[text if text not in known else f"{text} {mark} ~"] = int(mark)
     budget = {tap: limits.get(name, 0) for tap, name in budgets}
     links = []
     for item in agents:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from nullbox.egress.dns.resolver import AgentResolver
@@ -104,6 +104,7 @@ class MemoryTaps:
 
     def __init__(self) -> None:
         self.taps: dict[Slot, TapState] = {}
+        self.ipv6: dict[Slot, int] = {}
         self.log: list[str] = []
         self.forwarding = False
 
@@ -123,6 +124,9 @@ class MemoryTaps:
     def remove(self, slot: Slot) -> None:
         if self.taps.pop(slot, None) is not None:
             self.log.append(f"remove {slot.tap}")
+
+    def ipv6_drops(self, slots: Iterable[Slot]) -> dict[Slot, int]:
+        return {slot: self.ipv6[slot] for slot in slots if slot in self.ipv6}
 
     def enable_forwarding(self) -> None:
         self.forwarding = True

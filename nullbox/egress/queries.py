@@ -7,7 +7,6 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
-from nullbox.egress import report
 from nullbox.egress.explain import explain, split_target
 from nullbox.egress.links import LEARNING, grants_of
 from nullbox.egress.policy import LinkPolicy
@@ -32,16 +31,15 @@ def _log(service: EgressService, params: Params) -> list[dict[str, Any]]:
     return [denial.as_dict() for denial in service.events.since(params.get("since", 0), params.get("agent"))]
 
 
-def _learned(service: EgressService, params: Params) -> dict[str, Any]:
-    agent = params["agent"]
-    return report.learned(service.link(agent), service.elements("learned"), service.names_of(agent))
-
-
 def _learn(service: EgressService, params: Params) -> dict[str, Any]:
-    """Put a running agent into report-only mode, or back. What it may by its manifest it may in both."""
-    link = service.link(params["agent"])
-    service.open_link(link.agent, LinkPolicy(tuple(grants_of(link)), link.budget, bool(params.get("on", True))))
-    return _learned(service, params)
+    """Put a running agent into report-only mode, or back, if it is not there yet; what it would need by now.
+
+    What the agent may by its manifest it may in both.
+    """
+    link, on = service.link(params["agent"]), bool(params.get("on", True))
+    if on != (LEARNING in link.marks):
+        service.change_policy(link.agent, LinkPolicy(tuple(grants_of(link)), link.budget, on))
+    return service.learned(link.agent)
 
 
 VERBS: Mapping[str, Callable[[EgressService, Params], Any]] = MappingProxyType(
@@ -51,7 +49,7 @@ VERBS: Mapping[str, Callable[[EgressService, Params], Any]] = MappingProxyType(
         "log": _log,
         "flush_dns": lambda service, params: service.flush_dns(params["agent"]),
         "learn": _learn,
-        "learned": _learned,
+        "learned": lambda service, params: service.learned(params["agent"]),
     }
 )
 """`rules` {agent?}; `explain` {agent, target}; `log` {since?, agent?}; `flush_dns` {agent}; `learn` {agent, on?};

@@ -12,41 +12,32 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from nullbox.egress import report
 from nullbox.egress.addresses import AddressRules
-from nullbox.egress.dns.resolver import AgentResolver
+from nullbox.egress.destinations import Destinations, no_grant
 from nullbox.egress.dns.server import Resolvers
-from nullbox.egress.dns.wire import UpstreamAnswer
-from nullbox.egress.events import Deltas, Denial, EventLog, read_denials
+from nullbox.egress.events import Denial, EventLog
 from nullbox.egress.expr import Command
 from nullbox.egress.links import (
     FIRST_MARK,
-    LEARNING,
     Link,
     LinkInfo,
     change,
-    grants_of,
-    marks_for,
     read_limits,
     read_links,
     removal,
 )
 from nullbox.egress.nft import Firewall
-from nullbox.egress.pins import Pins, read_pins
 from nullbox.egress.policy import LinkPolicy
+from nullbox.egress.record import Record
 from nullbox.egress.ruleset import Base, base_commands
-from nullbox.egress.slots import LINK_PREFIX, allocate
+from nullbox.egress.serving import Ask, Serving, no_upstream
+from nullbox.egress.slots import LINK_PREFIX, Slot, allocate
 from nullbox.egress.tap import Taps
 from nullbox.protocols.errors import ErrorCode, NullBoxError
-
-Ask = Callable[[str], Awaitable[UpstreamAnswer]]
-
-
-async def _no_upstream(name: str) -> UpstreamAnswer:
-    raise NullBoxError(ErrorCode.UNAVAILABLE, "no upstream resolver is configured")
 
 
 class EgressService:
@@ -67,7 +58,7 @@ class EgressService:
         taps: Taps,
         resolvers: Resolvers | None = None,
         *,
-        ask: Ask = _no_upstream,
+        ask: Ask = no_upstream,
         rules: AddressRules | None = None,
         may_learn: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -79,15 +70,12 @@ class EgressService:
         self.events = EventLog()
         self._firewall = firewall
         self._taps = taps
-        self._resolvers = resolvers
-        self._ask = ask
+        self._serving = Serving(resolvers, self.address_rules, ask, self.pin, self.events, clock, wall)
         self._clock = clock
-        self._wall = wall
         self._links: dict[str, Link] = {}
-        self._pins: dict[str, Pins] = {}
-        self._names: dict[str, dict[str, set[str]]] = {}
+        self._destinations = Destinations()
         self._next_mark = FIRST_MARK
-        self._deltas = Deltas()
+        self._record = Record(firewall, taps, self.events, wall)
         self._lock = threading.RLock()
 
     @property
@@ -104,20 +92,18 @@ class EgressService:
         sets = [item[kind] for item in objects for kind in ("set", "map") if kind in item]
         self._firewall.apply(base_commands(self.base, [(body["family"], body["name"]) for body in sets]))
         self._taps.enable_forwarding()
+        on_wire = {tap.slot: tap for tap in self._taps.list()}
         with self._lock:
-            found = read_links(
-                self._firewall.elements("agents"),
-                self._firewall.elements("live"),
-                self._firewall.elements("budgets"),
-                read_limits(objects),
-            )
-            self._links = {link.agent: link for link in found if link.agent}
+            self._links = {}
+            for link in self._kernel_links():
+                tap, known = on_wire.get(link.slot), link.agent in self._links
+                if link.agent and (not known or (tap is not None and tap.agent == link.agent)):
+                    self._links[link.agent] = link
             self._next_mark = max([FIRST_MARK, *(int(mark) for mark in self._firewall.elements("generation"))])
-            self._read_pins()
-        up = {tap.slot for tap in self._taps.list() if tap.up}
+            self._read_destinations()
         for link in self._links.values():
-            if link.slot in up:
-                self._serve(link)
+            if link.slot in on_wire and on_wire[link.slot].up:
+                self._serving.serve(link)
 
     def open_link(self, agent: str, policy: LinkPolicy, uid: int = 0) -> LinkInfo:
         """Give `agent` its TAP with exactly the grants of `policy`. Repeating it is harmless; a changed policy applies.
@@ -129,47 +115,45 @@ class EgressService:
             NullBoxError: `unavailable`, no free slot or the kernel refused; the agent then has no link that is up;
                 `denied`, it may not learn.
         """
-        if policy.learn and not self.may_learn:
-            raise NullBoxError(
-                ErrorCode.DENIED, "report-only mode is off: egress.learn = true in nulld.toml permits it"
-            )
+        self._check(policy)
         with self._lock:
-            old = self._links.get(agent)
             on_wire = self._taps.list()
             owners = {tap.agent: tap.slot for tap in on_wire if tap.agent}
             owners |= {name: link.slot for name, link in self._links.items()}
             slot = allocate(owners, agent, [tap.slot for tap in on_wire])
-            link, commands, next_mark = change(old, slot, agent, policy, self._next_mark)
-            pins = self._pins.setdefault(agent, Pins(slot.tap))
-            gone = set(old.marks.values()) - set(link.marks.values()) if old is not None else set()
             self._taps.create(slot, agent, uid)
             try:
-                self._apply([*pins.revoke(gone, self._clock()), *commands])
+                link = self._grant(agent, slot, policy)
             except NullBoxError:
-                if old is None:
+                if agent not in self._links:
                     self._taps.remove(slot)
                 raise
-            self._links[agent], self._next_mark = link, next_mark
             self._taps.up(slot)
-        self._serve(link)
+        self._serving.serve(link)
         return LinkInfo(agent, slot.tap, slot.mac, slot.guest, slot.gateway, LINK_PREFIX)
+
+    def change_policy(self, agent: str, policy: LinkPolicy) -> None:
+        """Give an agent's link exactly the grants of `policy`; its TAP, which a VM may hold, stays as it is.
+
+        Raises:
+            NullBoxError: `not_found`, it has no link; `denied`, it may not learn; `internal`, the kernel refused.
+        """
+        self._check(policy)
+        with self._lock:
+            link = self._grant(agent, self.link(agent).slot, policy)
+        self._serving.serve(link)
 
     def close_link(self, agent: str) -> None:
         """Remove the TAP, then the rules. Nothing happens if there is no link."""
-        if self._resolvers is not None:
-            self._resolvers.close(agent)
+        self._serving.close(agent)
         with self._lock:
-            link = self._links.get(agent)
-            if link is None:
-                for tap in self._taps.list():
-                    if tap.agent == agent:
-                        self._taps.remove(tap.slot)
-                return
-            self._taps.remove(link.slot)
-            pins = self._pins.pop(agent, Pins(link.slot.tap))
-            self._names.pop(agent, None)
-            self._apply([*pins.revoke(list(link.marks.values()), self._clock()), *removal(link)])
-            del self._links[agent]
+            mine = self._links.get(agent)
+            # The kernel may hold a link that a predecessor made and this service never learnt of.
+            for link in [mine] if mine is not None else [each for each in self._kernel_links() if each.agent == agent]:
+                self._remove(link)
+            for tap in self._taps.list() if mine is None else ():
+                if tap.agent == agent:
+                    self._taps.remove(tap.slot)
 
     def reconcile(self, known_agents: Collection[str]) -> list[str]:
         """Remove every link and TAP whose owner is not among `known_agents`, and links that have lost their TAP.
@@ -179,11 +163,16 @@ class EgressService:
         """
         removed = []
         on_wire = {tap.slot: tap for tap in self._taps.list()}
-        for agent, link in sorted(self._links.items()):
+        for link in self._kernel_links():
             tap = on_wire.get(link.slot)
-            if agent not in known_agents or tap is None or tap.agent != agent:
-                self.close_link(agent)
-                removed.append(agent)
+            mine = self._links.get(link.agent)
+            if mine is None or mine.slot != link.slot:
+                self._remove(link, with_tap=tap is not None and tap.agent == link.agent)
+            elif link.agent not in known_agents or tap is None or tap.agent != link.agent:
+                self.close_link(link.agent)
+            else:
+                continue
+            removed.append(link.agent or link.slot.tap)
         for slot, tap in sorted(on_wire.items()):
             # A known agent's TAP without a link passes nothing; it waits for its agent to open the link again.
             if tap.agent not in known_agents and tap.agent not in removed:
@@ -200,46 +189,29 @@ class EgressService:
         """
         with self._lock:
             link = self._links.get(agent)
-            marks = marks_for(link, name) if link is not None else []
-            if not marks:
-                raise NullBoxError(ErrorCode.DENIED, f"no grant of {agent} covers {name}")
-            assert link is not None
-            pins = self._pins.setdefault(agent, Pins(link.slot.tap))
-            try:
-                self._apply(pins.grant(marks, addresses, seconds, self._clock()))
-            except OverflowError as error:
-                raise NullBoxError(ErrorCode.DENIED, f"agent {agent}: {error}") from error
-            if LEARNING in link.marks:
-                for address in addresses:
-                    self._names.setdefault(agent, {}).setdefault(address, set()).add(name)
+            if link is None:
+                raise no_grant(agent, name)
+            self._apply(self._destinations.grant(link, name, addresses, seconds, self._clock()))
 
     def open_for(self, agent: str, address: str, port: int) -> list[str]:
         """The grants (as text) whose fresh answers hold this destination."""
         with self._lock:
-            link = self.link(agent)
-            pins, now = self._pins.get(agent, Pins(link.slot.tap)), self._clock()
-            marks = {*pins.names_of(address, port, now), *pins.names_of(address, 0, now)}
-            return sorted(text for text, mark in link.marks.items() if mark in marks)
+            return self._destinations.open_for(self.link(agent), address, port, self._clock())
 
     def flush_dns(self, agent: str) -> int:
         """Forget the agent's cached answers; how many. What they opened stays open until its time."""
         self.link(agent)
-        return self._resolvers.forget(agent) if self._resolvers is not None else 0
+        return self._serving.forget(agent)
 
     def healthy(self) -> bool:
         """Whether the resolvers' thread answers. Never blocks."""
-        return self._resolvers is None or self._resolvers.healthy()
+        return self._serving.healthy()
 
     def poll(self) -> list[Denial]:
         """Read the kernel's denial record into the event log; what is new."""
         with self._lock:
-            agents = {link.slot: link.agent for link in self._links.values()}
-        elements = self._firewall.elements
-        record = read_denials(elements("denied"), elements("denied_other"), elements("spoofed"), agents)
-        fresh = self._deltas.new(record)
-        for denial in fresh:
-            self.events.add(denial, self._wall())
-        return fresh
+            self._destinations.used(self._firewall.elements("learned"))
+            return self._record.look({link.slot: link.agent for link in self._links.values()})
 
     def rules(self, agent: str | None = None) -> dict[str, Any]:
         """What the kernel enforces, for all links or one.
@@ -250,14 +222,12 @@ class EgressService:
         chosen = [self.link(agent)] if agent is not None else [link for _, link in sorted(self._links.items())]
         return report.rules(self.base, self.address_rules, chosen, self._firewall.elements("live"))
 
-    def elements(self, name: str) -> list[Any]:
-        """The kernel's listing of one of our sets."""
-        return self._firewall.elements(name)
-
-    def names_of(self, agent: str) -> dict[str, set[str]]:
-        """Address → the names that it was an answer for, since this agent began to learn."""
+    def learned(self, agent: str) -> dict[str, Any]:
+        """What the agent reached since it began to learn, and the `allow` list that it would need."""
+        self.poll()
         with self._lock:
-            return {address: set(names) for address, names in self._names.get(agent, {}).items()}
+            link = self.link(agent)
+            return report.learned(link, self._destinations.use_of(link), self._destinations.names_of(link))
 
     def link(self, agent: str) -> Link:
         """One agent's link.
@@ -270,35 +240,48 @@ class EgressService:
             raise NullBoxError(ErrorCode.NOT_FOUND, f"agent {agent!r} has no network link")
         return link
 
-    def _serve(self, link: Link) -> None:
-        """Let the agent ask: judge by the link's grants from now on, and listen if nobody does yet."""
-        agent, grants, learn = link.agent, grants_of(link), LEARNING in link.marks
-        if self._resolvers is None or self._resolvers.regrant(agent, grants, learn=learn):
-            return
+    def _check(self, policy: LinkPolicy) -> None:
+        if policy.learn and not self.may_learn:
+            raise NullBoxError(
+                ErrorCode.DENIED, "report-only mode is off: egress.learn = true in nulld.toml permits it"
+            )
 
-        def note(kind: str, name: str, address: str, detail: str) -> None:
-            self.events.add(Denial(agent, kind, name, address, "dns", 53, detail), self._wall())
-
-        resolver = AgentResolver(
-            grants,
-            self.address_rules,
-            ask=self._ask,
-            pin=lambda name, addresses, seconds: self.pin(agent, name, addresses, seconds),
-            report=note,
-            clock=self._clock,
-            learn=learn,
-        )
-        self._resolvers.open(link.slot, agent, resolver)
+    def _grant(self, agent: str, slot: Slot, policy: LinkPolicy) -> Link:
+        """In one transaction: the new grants, the end of the old, of what they had opened and of their flows."""
+        old = self._links.get(agent)
+        link, commands, next_mark = change(old, slot, agent, policy, self._next_mark)
+        gone = set(old.marks.values()) - set(link.marks.values()) if old is not None else set()
+        self._apply([*self._destinations.revoke(link, gone, self._clock()), *commands])
+        self._links[agent], self._next_mark = link, next_mark
+        return link
 
     def _apply(self, commands: list[Command]) -> None:
         """One transaction; if it fails, the model is read back from the kernel, which is right by definition."""
         try:
             self._firewall.apply(commands)
         except NullBoxError:
-            self._read_pins()
+            self._read_destinations()
             raise
 
-    def _read_pins(self) -> None:
-        elements = [*self._firewall.elements("grants"), *self._firewall.elements("learners")]
-        by_tap = read_pins(elements, self._clock())
-        self._pins = {agent: by_tap.get(link.slot.tap, Pins(link.slot.tap)) for agent, link in self._links.items()}
+    def _remove(self, link: Link, *, with_tap: bool = True) -> None:
+        """Take a link down. An agent's second one, or nobody's, may stand for a TAP that is another's by now."""
+        with self._lock:
+            self.poll()  # while the record still has an agent to belong to
+            if with_tap:
+                self._taps.remove(link.slot)
+            marks = list(link.marks.values())
+            self._apply([*self._destinations.revoke(link, marks, self._clock()), *removal(link)])
+            self._destinations.forget(link)
+            self._record.forget(link.slot)
+            if self._links.get(link.agent) == link:
+                del self._links[link.agent]
+
+    def _kernel_links(self) -> list[Link]:
+        """The links that the kernel holds, whoever made them."""
+        elements = self._firewall.elements
+        limits = read_limits(self._firewall.objects())
+        return read_links(elements("agents"), elements("live"), elements("budgets"), limits)
+
+    def _read_destinations(self) -> None:
+        elements = self._firewall.elements
+        self._destinations.read([*elements("grants"), *elements("learners")], self._clock())

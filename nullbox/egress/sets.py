@@ -66,6 +66,7 @@ SETS = (
     SetSpec("dns_rate", ("ifname",), size=MAX_SLOTS),
     SetSpec("record_rate", ("ifname",), size=MAX_SLOTS),
     SetSpec("spoofed", ("ifname",), size=MAX_SLOTS, counter=True),
+    SetSpec("options", ("ifname",), size=MAX_SLOTS, counter=True),
     SetSpec("denied", (*FLOW_KEY, "mark"), flags=("timeout",), timeout=DENIAL_MEMORY_S, size=MAX_DENIALS, counter=True),
     SetSpec(
         "denied_other",

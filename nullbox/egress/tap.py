@@ -9,6 +9,7 @@ Sources: Linux `Documentation/networking/tuntap.rst`, `Documentation/networking/
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -69,6 +70,10 @@ class Taps(Protocol):
         """Remove the TAP; nothing happens if there is none."""
         ...
 
+    def ipv6_drops(self, slots: Iterable[Slot]) -> dict[Slot, int]:
+        """How many IPv6 packets of each link the kernel has dropped since the TAP was made."""
+        ...
+
     def enable_forwarding(self) -> None:
         """Let this namespace forward IPv4. Called only after the ruleset that drops by default is in place."""
         ...
@@ -79,10 +84,14 @@ class KernelTaps:
 
     Args:
         proc_sys: where sysctls are; another path in tests.
+        snmp6: where the devices' IPv6 counters are.
     """
 
-    def __init__(self, proc_sys: Path = Path("/proc/sys")) -> None:
+    def __init__(
+        self, proc_sys: Path = Path("/proc/sys"), snmp6: Path = Path("/proc/thread-self/net/dev_snmp6")
+    ) -> None:
         self._proc_sys = proc_sys
+        self._snmp6 = snmp6
 
     def list(self) -> list[TapState]:
         found = []
@@ -105,7 +114,8 @@ class KernelTaps:
     def create(self, slot: Slot, agent: str, uid: int) -> None:
         with open_route() as route:
             try:
-                self._make_device(route, slot, uid)
+                if not self._is_made(slot, uid):
+                    self._make_device(route, slot, uid)
                 index = self._index(route, slot)
                 self._tame(slot)
                 route.link("set", index=index, IFLA_IFALIAS=agent)
@@ -134,8 +144,16 @@ class KernelTaps:
                 if getattr(error, "code", None) != errno.ENODEV:
                     raise _failed(slot, error) from error
 
+    def ipv6_drops(self, slots: Iterable[Slot]) -> dict[Slot, int]:
+        """IPv6 is off on a TAP, so its packets die before any rule could count them; the device counts them itself."""
+        return {slot: _discards(self._snmp6 / slot.tap) for slot in slots}
+
     def enable_forwarding(self) -> None:
         self._write("net/ipv4/ip_forward", "1")
+
+    def _is_made(self, slot: Slot, uid: int) -> bool:
+        """A VMM may hold the device already, which then cannot be made again."""
+        return any(tap.slot == slot and tap.owner == uid for tap in self.list())
 
     def _make_device(self, route: Any, slot: Slot, uid: int) -> None:
         """Overridden in tests, where one end of a veth pair stands for the TAP."""
@@ -164,6 +182,15 @@ class KernelTaps:
             raise NullBoxError(
                 ErrorCode.UNAVAILABLE, f"sysctl {key.replace('/', '.')}={value} cannot be set: {error}"
             ) from error
+
+
+def _discards(path: Path) -> int:
+    """Ip6InDiscards of a device; 0 where the kernel has no IPv6."""
+    try:
+        rows = (line.split() for line in path.read_text().splitlines())
+        return next((int(row[1]) for row in rows if row and row[0] == "Ip6InDiscards"), 0)
+    except OSError:
+        return 0
 
 
 def _failed(slot: Slot, error: Exception) -> NullBoxError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nullbox.egress.addresses import Address
-from nullbox.egress.dns.upstream import Server
+from nullbox.egress.config import Server
 
 
 class Uplink:

@@ -20,6 +20,9 @@ from nullbox.rpc.aio import AsyncClient
 PATIENCE = 0.15
 """Seconds that `status` waits for the root supervisor before it answers from the last tree it saw."""
 
+EGRESS_SHOWN: Mapping[str, Any] = {"uplinks": [], "upstreams": [], "exceptions": [], "learn": False}
+"""What `status` shows of the table `egress` in nulld.toml, with what holds where it says nothing."""
+
 Arguments = Mapping[str, Any]
 
 
@@ -32,6 +35,7 @@ class Core:
         layout: Layout,
         journal: Journal,
         driver: str = "krun",
+        egress: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.backend = backend
@@ -46,6 +50,7 @@ class Core:
             "driver": driver,
             "isolation": machine.ISOLATION.get(driver, driver),
             "acceleration": machine.acceleration(),
+            "egress": {name: (egress or {}).get(name, default) for name, default in EGRESS_SHOWN.items()},
         }
         self._boot_id = machine.boot_id()
         self._tree: list[dict[str, Any]] = []

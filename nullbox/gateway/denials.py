@@ -22,7 +22,7 @@ class DenialFilter:
 
     def keep(self, denial: Denial) -> bool:
         """Whether to record this one; if so, it is remembered."""
-        key = tuple(denial.get(name) for name in ("agent", "kind", "name", "address", "protocol", "port"))
+        key = tuple(denial.get(name) for name in ("agent", "kind", "name", "address", "protocol", "port", "reason"))
         at = float(denial["last"])
         if at <= self._after:
             return False

@@ -44,6 +44,7 @@ HANDLERS: Mapping[str, Served] = MappingProxyType(
         "egress.explain": serve_egress.explain,
         "egress.log": serve_egress.log,
         "egress.flush_dns": serve_egress.flush_dns,
+        "egress.learn": serve_egress.learn,
     }
 )
 """Method → function; those of ctxgraph are all handed on alike and are not here."""

@@ -109,6 +109,8 @@ class MemoryBackend:
                 return [each for each in self.denials if each["seq"] > since and agent in (None, each["agent"])]
             case Query(verb="flush_dns"):
                 return 2
+            case Query(verb="learn", params={"agent": agent, "on": on}):
+                return {"agent": agent, "learning": on, "used": [], "allow": []}
             case PowerCommand():
                 return None
         raise NullBoxError(ErrorCode.INVALID, f"{target} does not know {type(message).__name__}")

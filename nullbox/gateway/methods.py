@@ -26,7 +26,7 @@ TABLE: tuple[Method, ...] = (
     Method(
         "status",
         "The system at a glance.",
-        "{healthy, version, driver, isolation, acceleration, kernel, uptime_s, memory, age_s, services, "
+        "{healthy, version, driver, isolation, acceleration, kernel, uptime_s, memory, egress, age_s, services, "
         "agents}; on a machine of its own also machine_id, state: {kind: disk|memory, device, detail, created}, uplink",
     ),
     Method(
@@ -146,6 +146,17 @@ TABLE: tuple[Method, ...] = (
         "{agent, flushed}",
         Role.OPERATOR,
         (Param("agent", "agent", "the agent's name", required=True),),
+    ),
+    Method(
+        "egress.learn",
+        "Put an agent into report-only mode, or back: it may reach every public address, and what it used is told as "
+        "the `allow` list that it would need. Refused unless nulld.toml permits it.",
+        "{agent, learning, used: [{address, protocol, port, flows, names}], allow}",
+        Role.OPERATOR,
+        (
+            Param("agent", "agent", "the agent's name", required=True),
+            Param("on", "bool", "false: back to its grants", default=True),
+        ),
     ),
     Method("rpc.discover", "This protocol as an OpenRPC document.", "the document"),
     Method("power.off", "Stop all agents and services in order and turn the machine off.", "{}", Role.OPERATOR),

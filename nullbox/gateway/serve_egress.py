@@ -1,4 +1,5 @@
-"""Methods about what agents may reach. Asks the egress actor: `rules`, `explain`, `log`, `flush_dns`."""
+"""Methods about what agents may reach. Asks the egress actor: `rules`, `explain`, `log`,
+`flush_dns`, `learn`."""
 
 from __future__ import annotations
 
@@ -52,6 +53,11 @@ async def flush_dns(core: Core, call: Call, given: Arguments) -> Any:
     await _known(core, given)
     flushed = await core.backend.ask(EGRESS, Query(0, "flush_dns", {"agent": given["agent"]}))
     return {"agent": given["agent"], "flushed": flushed}
+
+
+async def learn(core: Core, call: Call, given: Arguments) -> Any:
+    await _known(core, given)
+    return await core.backend.ask(EGRESS, Query(0, "learn", {"agent": given["agent"], "on": given["on"]}))
 
 
 async def _known(core: Core, given: Arguments) -> None:

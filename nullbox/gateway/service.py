@@ -43,7 +43,8 @@ SICK_AFTER = 10.0
 class GatewayService:
     """See the module. `start` returns once the gateway listens.
 
-    config: `driver`, `socket`, `vsock` (a port, for the machine's host), `operators`, `readers`; all optional.
+    config: `driver`, `socket`, `vsock` (a port, for the machine's host), `operators`, `readers`,
+        `egress`; all optional.
     port: the virtio-serial device; None looks for the port named `nullbox.gateway.0`.
     console: written to only where there is such a port: anywhere else the console is somebody else's.
     """
@@ -63,6 +64,7 @@ class GatewayService:
         self._layout = layout
         self._roles = Roles.from_config(config)
         self._driver = str(config.get("driver", "krun"))
+        self._egress = config.get("egress")
         self._limits = limits
         self._port = port
         self._console = console
@@ -125,7 +127,7 @@ class GatewayService:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         journal = Journal(self._layout.journal)
-        core = Core(self._backend, self._layout, journal, self._driver)
+        core = Core(self._backend, self._layout, journal, self._driver, self._egress)
         handlers = Handlers(core, self._roles)
         server = LineServer(handlers.handle, limits=self._limits, deadline=handlers.deadline)
         console = Console(self._console)

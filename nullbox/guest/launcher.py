@@ -147,6 +147,7 @@ def mount_shares(shares: list[tuple[str, str, bool]]) -> None:
 
 def configure_network(interface: str, address: str, prefix: int, gateway: str) -> None:
     """Address, netmask, up, default route. Raises Unready."""
+    quiet_ipv6()
     mask = _socket.inet_ntoa(struct.pack("!I", (0xFFFFFFFF << (32 - prefix)) & 0xFFFFFFFF))
     control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
     try:
@@ -159,6 +160,15 @@ def configure_network(interface: str, address: str, prefix: int, gateway: str) -
             attempt(what, lambda r=request, a=argument: fcntl.ioctl(control.fileno(), r, a))  # type: ignore[misc]
     finally:
         control.close()
+
+
+def quiet_ipv6() -> None:
+    """No IPv6 leaves an agent's link, so the guest need not try: each packet would be one more denial in the log."""
+    try:
+        with open("/proc/sys/net/ipv6/conf/all/disable_ipv6", "w") as file:
+            file.write("1")
+    except OSError:
+        return  # a guest kernel without IPv6
 
 
 def sockaddr(address: str) -> bytes:

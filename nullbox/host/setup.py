@@ -32,7 +32,8 @@ PACKAGES = (
     "iproute2",  # the tests make namespaces with ip
     "erlang-base",  # OTP's own supervisor, beside which ours is tested
     "tmux",  # a terminal for the tests of nullctl top
-    "bind9-dnsutils",  # dig, curl, nmap and a musl program: real clients that try to get out
+    "bind9-dnsutils",  # dig, dnsperf, curl, nmap and a musl program: real clients that try to get out
+    "dnsperf",
     "curl",
     "nmap",
     "e2fsprogs",  # looks into the state disks of machines that lost their power

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from nullbox.egress.config import EgressConfig, check
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.supervision.backoff import Backoff
 from nullbox.supervision.durations import parse_duration
@@ -58,6 +59,7 @@ class Settings:
     operators: Principals = field(default_factory=lambda: Principals(uids=(0,)))
     readers: Principals = field(default_factory=Principals)
     driver: str = "krun"
+    egress: EgressConfig = field(default_factory=EgressConfig)
 
 
 Parser = Callable[[object, str, list[str]], Any]
@@ -90,9 +92,7 @@ def parse(raw: Mapping[str, Any]) -> Settings:
         NullBoxError: `invalid`, with one line for each problem.
     """
     problems: list[str] = []
-    top = table({"supervision": SUPERVISION, "service": service_tables, "gateway": GATEWAY, "cage": CAGE})(
-        raw, "", problems
-    )
+    top = table(TOP)(raw, "", problems)
     supervision = top.get("supervision", {})
     gateway = top.get("gateway", {})
     intensity = sound(
@@ -112,6 +112,7 @@ def parse(raw: Mapping[str, Any]) -> Settings:
         operators=gateway.get("operators", Principals(uids=(0,))),
         readers=gateway.get("readers", Principals()),
         driver=top.get("cage", {}).get("driver", "krun"),
+        egress=top.get("egress", EgressConfig()),
     )
 
 
@@ -239,6 +240,13 @@ def service_tables(value: object, key: str, problems: list[str]) -> dict[str, An
     return dict(table(dict.fromkeys(SERVICES, SERVICE))(value, key, problems))
 
 
+def egress(value: object, key: str, problems: list[str]) -> Any:
+    """Egress reads its table itself: here, and again in its own process."""
+    config, wrong = check(value)
+    problems += wrong
+    return config
+
+
 # --- the schema
 
 DURATION = checked(parse_duration)
@@ -280,3 +288,11 @@ GATEWAY = table(
 )
 
 CAGE = table({"driver": checked(driver)})
+
+TOP: Mapping[str, Parser] = {
+    "supervision": SUPERVISION,
+    "service": service_tables,
+    "gateway": GATEWAY,
+    "cage": CAGE,
+    "egress": egress,
+}

@@ -67,16 +67,18 @@ def service_specs(settings: Settings, layout: Layout) -> list[ChildSpec]:
     """The services with what nulld.toml says about them.
 
     Every config has `layout` and `driver`; the gateway's also `socket`, `vsock`, `operators` and `readers`
-    (each `{"uids": […], "gids": […]}`).
+    (each `{"uids": […], "gids": […]}`); that of egress and of the gateway, who shows it, the table `egress`.
     """
     common: dict[str, Any] = {"layout": layout.to_plain(), "driver": settings.driver}
     extra: dict[str, dict[str, Any]] = {
+        "egress": {"egress": settings.egress.to_plain()},
         "gateway": {
+            "egress": settings.egress.to_plain(),
             "socket": settings.gateway_socket or str(layout.gateway_socket),
             "vsock": settings.gateway_vsock,
             "operators": {name: list(ids) for name, ids in asdict(settings.operators).items()},
             "readers": {name: list(ids) for name, ids in asdict(settings.readers).items()},
-        }
+        },
     }
     return [
         merge(

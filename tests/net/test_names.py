@@ -6,6 +6,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import netlab
 import pytest
@@ -234,6 +235,23 @@ def test_twin_a_tunnel_by_chosen_labels_carries_everything(twin: Net) -> None:
     assert len(twin.asked()) == 120
 
 
+SHORT = [f"{number:02x}.wild.example.com" for number in range(250)]
+
+
+def test_a_tunnel_by_the_number_of_names_is_throttled(net: Net) -> None:
+    start = time.monotonic()
+    answers = net.lab.inside("agent0", lookup_all, GATEWAY, SHORT)
+    took = time.monotonic() - start
+    assert len(net.asked()) <= 100 + 20 * (took + 1)
+    assert REFUSED in answers
+    assert any(kind == "rate" for _, kind, *_ in net.lab.host.call("events"))
+
+
+def test_twin_the_number_of_names_has_no_limit(twin: Net) -> None:
+    twin.lab.inside("agent0", lookup_all, UPSTREAM, SHORT)
+    assert len(twin.asked()) == len(SHORT)
+
+
 def test_a_first_connection_is_never_too_early() -> None:
     rounds = 1000
     with Lab(host=lambda: NameHost(unlimited=True)) as lab:
@@ -371,3 +389,14 @@ def test_the_budget_of_names_does_not_stop_cached_ones(net: Net) -> None:
     answers = net.lab.inside("agent0", lookup_all, GATEWAY, names)
     assert all(answer.values == [WEB] for answer in answers)
     assert net.asked().count(("web.example.com", "A")) <= 1 + (time.monotonic() - start) / 60
+
+
+@pytest.mark.skipif(shutil.which("dnsperf") is None, reason="dnsperf is not installed")
+def test_dnsperf_gets_every_answer(net: Net, tmp_path: Path) -> None:
+    net.tell(web=Zone([WEB]))
+    (tmp_path / "names").write_text("web.example.com A\nevil.org A\nweb.example.com AAAA\n")
+    done = net.lab.run("agent0", ["dnsperf", "-s", GATEWAY, "-d", str(tmp_path / "names"), "-l", "1", "-Q", "500"])
+    words = {line.partition(":")[0].strip(): line.partition(":")[2].split() for line in done.stdout.splitlines()}
+    assert words["Queries lost"][0] == "0", done.stdout
+    assert {"NOERROR", "REFUSED"} <= set(words["Response codes"]), done.stdout
+    assert not {"SERVFAIL", "FORMERR"} & set(words["Response codes"]), done.stdout

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from netlab import Host, Lab, Worker
 
+from nullbox.chaos.standin import IFF_NO_PI, IFF_TAP, TUNSETIFF
 from nullbox.egress.policy import parse_policy
 from nullbox.egress.slots import Slot
 from nullbox.egress.tap import IPV4_SYSCTLS, IPV6_SYSCTLS, TapState
@@ -67,6 +71,23 @@ def test_opening_again_keeps_the_device_and_closing_removes_it(host: Worker) -> 
     assert len(host.call("tap_list")) == 1
     host.call("close_link", "pulse")
     assert host.call("tap_list") == []
+
+
+class Holder:
+    """What a VMM does with a TAP: attach to it."""
+
+    def __init__(self, tap: str) -> None:
+        self._fd = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(self._fd, TUNSETIFF, struct.pack("16sH22x", tap.encode(), IFF_TAP | IFF_NO_PI))
+
+
+def test_a_link_that_a_vm_holds_can_change(lab: Lab, host: Worker) -> None:
+    first = host.call("open_link", "pulse", POLICY)
+    lab.worker("host", lambda: Holder("nb0"))
+    assert host.call("open_link", "pulse", parse_policy(["other.example.com"])) == first
+    host.call("change_policy", "pulse", POLICY)
+    [link] = host.call("rules")["links"]
+    assert [grant["grant"] for grant in link["grants"]] == ["web.example.com:443"]
 
 
 def test_nothing_outside_the_namespace_changed(host: Worker) -> None:

@@ -25,6 +25,7 @@ from nullbox.cage.manifest import parse as parse_manifest
 from nullbox.cage.problems import Refused
 from nullbox.egress.dns import decide
 from nullbox.egress.dns.decide import Kind
+from nullbox.egress.events import KERNEL_KINDS
 from nullbox.egress.reasons import TEXT
 from nullbox.gateway import journal
 from nullbox.gateway.doctor import CHECKS
@@ -101,7 +102,7 @@ def toml_blocks(page: str) -> list[str]:
 
 def dotted(table: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from dotted(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
@@ -210,10 +211,11 @@ def test_every_kind_of_event_is_explained() -> None:
 
 
 def denial_kinds() -> set[str]:
-    """Kinds of the resolver's verdicts, the constants that egress reports, and what ctxgraph's own record says."""
+    """Kinds of the resolver's verdicts, of the kernel's record, the constants that egress reports, and what ctxgraph's
+    own record says."""
     record = (ROOT / "nullbox" / "ctxgraph" / "denials.py").read_text()
     found = {kind.replace("{method}", "METHOD") for kind in re.findall(r'f"(ctxgraph \{method\})"', record)}
-    found |= {kind.value for kind in Kind} - {Kind.ASK.value, Kind.NO_DATA.value}
+    found |= {kind.value for kind in Kind} - {Kind.ASK.value, Kind.NO_DATA.value} | set(KERNEL_KINDS)
     for path in (ROOT / "nullbox" / "egress").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):

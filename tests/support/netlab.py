@@ -77,6 +77,33 @@ def enter(namespace: str) -> None:
             raise OSError(ctypes.get_errno(), f"setns {namespace}")
 
 
+def inside(namespace: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function in a named namespace, in a process of its own, and give back its result."""
+    near, far = _fork.Pipe()
+
+    def run() -> None:
+        try:
+            enter(namespace)
+            far.send((True, function(*args)))
+        except BaseException:
+            far.send((False, traceback.format_exc()))
+        os._exit(0)
+
+    process = _fork.Process(target=run, daemon=True)
+    process.start()
+    far.close()
+    try:
+        if not near.poll(60):
+            raise TimeoutError(f"{function} did not come back")
+        ok, value = near.recv()
+    finally:
+        process.kill()
+        process.join()
+    if not ok:
+        raise AssertionError(value)
+    return value
+
+
 class Worker:
     """An object that lives in its own process and namespace; its methods are called over a pipe."""
 
@@ -107,7 +134,7 @@ class Worker:
         return value
 
     def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
+        self._process.kill()
         self._process.join()
 
     @staticmethod
@@ -175,6 +202,9 @@ class Host:
     def open_link(self, agent: str, policy: LinkPolicy) -> LinkInfo:
         return self.service.open_link(agent, policy)
 
+    def change_policy(self, agent: str, policy: LinkPolicy) -> None:
+        self.service.change_policy(agent, policy)
+
     def close_link(self, agent: str) -> None:
         self.service.close_link(agent)
 
@@ -200,6 +230,11 @@ class Host:
 
     def objects(self) -> list[Any]:
         return self.firewall.objects()
+
+    def denials(self) -> list[dict[str, Any]]:
+        """What was refused so far."""
+        self.service.poll()
+        return [denial.as_dict() for denial in self.service.events.since()]
 
     def tap_list(self) -> list[Any]:
         return self.taps.list()
@@ -237,29 +272,7 @@ class Lab:
 
     def inside(self, role: str, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function in a namespace, in a process of its own, and give back its result."""
-        near, far = _fork.Pipe()
-
-        def run() -> None:
-            try:
-                enter(self.name(role))
-                far.send((True, function(*args)))
-            except BaseException:
-                far.send((False, traceback.format_exc()))
-            os._exit(0)
-
-        process = _fork.Process(target=run, daemon=True)
-        process.start()
-        far.close()
-        try:
-            if not near.poll(60):
-                raise TimeoutError(f"{function} did not come back")
-            ok, value = near.recv()
-        finally:
-            process.kill()
-            process.join()
-        if not ok:
-            raise AssertionError(value)
-        return value
+        return inside(self.name(role), function, *args)
 
     def spawn(self, role: str, argv: list[str], **options: Any) -> subprocess.Popen[str]:
         """Start a program in a namespace; it is ended with the lab."""

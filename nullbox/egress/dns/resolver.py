@@ -29,15 +29,16 @@ MAX_WAITING = 64
 
 MAX_HOT = 1024
 """Packed answers that are kept, of one agent."""
+HOT_S = 0.4
+"""Seconds that a packed answer is given again without another look. Less than `pins.TOLERANCE_S`: within it, the kernel
+would not be asked to keep the addresses open any longer either."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Hot:
-    """A packed answer without its id, good for the same question while neither the entry nor its second changes."""
+    """A packed answer without its id, for the very same question. It is told as it is until `until`."""
 
-    name: str
-    entry: Entry
-    ttl: int
+    until: float
     tail: bytes
 
 
@@ -101,12 +102,9 @@ class AgentResolver:
         key = (data[2:], udp)
         hot = self._hot.get(key)
         if hot is not None:
-            entry = self._cache.get(hot.name, self._clock())
-            if entry is hot.entry and floor(entry.until - self._clock()) == hot.ttl:
-                if self._opened(hot.name, entry, hot.ttl):
-                    return data[:2] + hot.tail
-            else:
-                del self._hot[key]
+            if self._clock() < hot.until:
+                return data[:2] + hot.tail
+            del self._hot[key]
         try:
             query = parse_query(data)
         except Malformed:
@@ -119,11 +117,12 @@ class AgentResolver:
         entry = self._cache.get(query.name, self._clock())
         if entry is None:
             return query
+        now = self._clock()
         answer = self._settle(query, entry, udp)
         if entry.addresses and answer[3] & 0xF == Rcode.NOERROR:
             if len(self._hot) >= MAX_HOT:
                 self._hot.clear()
-            self._hot[key] = _Hot(query.name, entry, floor(entry.until - self._clock()), answer[2:])
+            self._hot[key] = _Hot(min(now + HOT_S, entry.until), answer[2:])
         return answer
 
     async def later(self, query: Query, *, udp: bool) -> bytes:

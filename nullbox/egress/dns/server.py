@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from nullbox.egress.dns.resolver import MAX_WAITING, AgentResolver
 from nullbox.egress.dns.wire import Query
@@ -26,6 +26,10 @@ IDLE_S = 10.0
 START_S = 10.0
 SICK_AFTER_S = 10.0
 """Seconds that the thread may leave a question after its health unanswered."""
+BATCH = 32
+"""Datagrams of one agent that are read before others have their turn."""
+MAX_DATAGRAM = 4096
+"""Octets that are read of a question; a longer one is none (`wire.MAX_QUERY`)."""
 
 T = TypeVar("T")
 
@@ -56,44 +60,55 @@ class Resolvers(Protocol):
         ...
 
 
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, guest: str, resolver: AgentResolver) -> None:
+class _Datagrams:
+    """One agent's UDP socket. Read here rather than by asyncio's transport, which takes one datagram a turn of the loop
+    and a buffer of 256 KiB for each."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, link: socket.socket, guest: str, resolver: AgentResolver
+    ) -> None:
+        self._loop = loop
+        self._link = link
         self._guest = guest
         self._resolver = resolver
         self._tasks: set[asyncio.Task[None]] = set()
-        self._transport: asyncio.DatagramTransport | None = None
+        loop.add_reader(link, self._readable)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not an instance of it in Python 3.11, though it is one in all but name.
-        self._transport = cast(asyncio.DatagramTransport, transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
+    def close(self) -> None:
+        self._loop.remove_reader(self._link)
         for task in self._tasks:
             task.cancel()
+        self._link.close()
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        assert self._transport is not None
-        if addr[0] != self._guest:
-            return
-        answer = self._resolver.at_once(data, udp=True)
-        if isinstance(answer, bytes):
-            self._transport.sendto(answer, addr)
-        elif answer is not None and len(self._tasks) < 2 * MAX_WAITING:
-            task = asyncio.ensure_future(self._later(answer, addr))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _readable(self) -> None:
+        for _ in range(BATCH):
+            try:
+                data, peer = self._link.recvfrom(MAX_DATAGRAM)
+            except OSError:  # there is no more; or the guest did not want an earlier answer
+                return
+            if peer[0] != self._guest:
+                continue
+            answer = self._resolver.at_once(data, udp=True)
+            if isinstance(answer, bytes):
+                self._send(answer, peer)
+            elif answer is not None and len(self._tasks) < 2 * MAX_WAITING:
+                task = self._loop.create_task(self._later(answer, peer))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
-    async def _later(self, query: Query, addr: tuple[str, int]) -> None:
-        assert self._transport is not None
-        answer = await self._resolver.later(query, udp=True)
-        if not self._transport.is_closing():
-            self._transport.sendto(answer, addr)
+    def _send(self, answer: bytes, peer: tuple[str, int]) -> None:
+        # A guest that does not read its answers loses them, as with any resolver.
+        with contextlib.suppress(OSError):
+            self._link.sendto(answer, peer)
+
+    async def _later(self, query: Query, peer: tuple[str, int]) -> None:
+        self._send(await self._resolver.later(query, udp=True), peer)
 
 
 @dataclass(slots=True)
 class _Served:
     resolver: AgentResolver
-    transport: asyncio.DatagramTransport
+    datagrams: _Datagrams
     server: asyncio.Server
     connections: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -165,19 +180,17 @@ class ResolverThread:
         with contextlib.ExitStack() as undo:
             datagrams = undo.enter_context(self._socket(slot, socket.SOCK_DGRAM))
             stream = undo.enter_context(self._socket(slot, socket.SOCK_STREAM))
-            transport, _ = await self._loop.create_datagram_endpoint(
-                lambda: _Datagrams(slot.guest, resolver), sock=datagrams
-            )
             connections: set[asyncio.Task[None]] = set()
             server = await asyncio.start_server(self._connected(slot.guest, resolver, connections), sock=stream)
-            self._served[agent] = _Served(resolver, transport, server, connections)
+            reader = _Datagrams(self._loop, datagrams, slot.guest, resolver)
+            self._served[agent] = _Served(resolver, reader, server, connections)
             undo.pop_all()
 
     async def _close(self, agent: str) -> None:
         served = self._served.pop(agent, None)
         if served is None:
             return
-        served.transport.abort()
+        served.datagrams.close()
         served.server.close()
         for task in served.connections:
             task.cancel()

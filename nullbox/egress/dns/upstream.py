@@ -10,23 +10,14 @@ import asyncio
 import secrets
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from nullbox.egress.config import Server
 from nullbox.egress.dns.wire import UpstreamAnswer, parse_upstream, question
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
 TIMEOUT_S = 2.0
 """For one try with one resolver."""
 ROUNDS = 2
-PORT = 53
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """The address of a resolver upstream."""
-
-    host: str
-    port: int = PORT
 
 
 class _Exchange(asyncio.DatagramProtocol):

@@ -116,6 +116,7 @@ VERBS = [
     ("egress", "explain", "pulse", "example.com:8443"),
     ("egress", "log"),
     ("egress", "flush-dns", "pulse"),
+    ("egress", "learn", "pulse"),
     ("version",),
 ]
 CHANGES = [
@@ -137,6 +138,7 @@ CHANGES = [
 NAMELESS = {
     ("egress", "rules", "pulse"),
     ("egress", "explain", "pulse", "example.com:8443"),
+    ("egress", "learn", "pulse"),
     ("ctx", "status"),
     ("ctx", "verify"),
     ("version",),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from nullbox.egress.events import MAX_EVENTS, Deltas, Denial, EventLog, read_denials
+from nullbox.egress.events import KERNEL_KINDS, MAX_EVENTS, RECORDS, Deltas, Denial, EventLog, read_denials
 from nullbox.egress.links import LEARNING, Link
 from nullbox.egress.reasons import TEXT, Reason
 from nullbox.egress.report import learned
@@ -21,25 +21,39 @@ def item(*key: Any, packets: int = 1) -> Any:
 @pytest.mark.parametrize("protocol", ["tcp", 6])
 def test_the_kernels_record_becomes_denials(protocol: object) -> None:
     found = read_denials(
-        [item("nb0", "45.0.0.1", protocol, 443, 5, packets=3)],
-        [item("nb0", "45.0.0.1", "icmp", 5), item("nb7", "45.0.0.2", 47, 1)],
-        [item("nb0", packets=2)],
+        {
+            "denied": [
+                item("nb0", "45.0.0.1", protocol, 443, 5, packets=3),
+                item("nb0", "45.0.0.1", protocol, 443, 3),
+                item("nb0", "45.0.0.1", protocol, 443, 4),
+            ],
+            "denied_other": [item("nb0", "45.0.0.1", "icmp", 5), item("nb7", "45.0.0.2", 47, 1)],
+            "spoofed": [item("nb0", packets=2)],
+            "options": [item("nb0", packets=4)],
+        },
+        {Slot(0): 6, Slot(7): 0},
         AGENTS,
     )
     denials = [(d.agent, d.kind, d.address, d.protocol, d.port, d.reason, count) for d, count in found.values()]
     assert denials == [
         ("pulse", "packet", "45.0.0.1", "tcp", 443, TEXT[Reason.NO_GRANT], 3),
+        ("pulse", "call budget", "45.0.0.1", "tcp", 443, TEXT[Reason.CALL_BUDGET], 1),
+        ("pulse", "flow limit", "45.0.0.1", "tcp", 443, TEXT[Reason.FLOW_LIMIT], 1),
         ("pulse", "packet", "45.0.0.1", "icmp", 0, TEXT[Reason.NO_GRANT], 1),
         ("nb7", "packet", "45.0.0.2", "47", 0, TEXT[Reason.SPECIAL_ADDRESS], 1),
         ("pulse", "spoofed", "", "", 0, "the source address or MAC is not the agent's own", 2),
+        ("pulse", "options", "", "", 0, "IPv4 options serve no agent", 4),
+        ("pulse", "ipv6", "", "ipv6", 0, "agents have IPv4 only; every IPv6 packet of theirs is dropped", 6),
     ]
+    assert {kind for _, kind, *_ in denials} == set(KERNEL_KINDS)
 
 
 def test_only_what_is_new_is_reported() -> None:
     deltas = Deltas()
 
     def look(packets: int) -> list[int]:
-        record = read_denials([item("nb0", "45.0.0.1", "tcp", 443, 5, packets=packets)], [], [], AGENTS)
+        sets = {name: [] for name in RECORDS} | {"denied": [item("nb0", "45.0.0.1", "tcp", 443, 5, packets=packets)]}
+        record = read_denials(sets, {}, AGENTS)
         return [denial.count for denial in deltas.new(record)]
 
     assert look(3) == [3]

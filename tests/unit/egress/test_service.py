@@ -6,7 +6,7 @@ import pytest
 
 from nullbox.egress.memory import MemoryFirewall, MemoryResolvers, MemoryTaps
 from nullbox.egress.policy import parse_policy
-from nullbox.egress.ruleset import Base
+from nullbox.egress.ruleset import Base, element, link_commands
 from nullbox.egress.service import EgressService
 from nullbox.egress.slots import Slot
 from nullbox.protocols.errors import ErrorCode, NullBoxError
@@ -146,6 +146,55 @@ def test_rules_of_an_unknown_agent(machine: Machine) -> None:
     with pytest.raises(NullBoxError) as caught:
         machine.boot().rules("nobody")
     assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+def nothing_left(machine: Machine) -> bool:
+    names = [("inet", name) for name in ("agents", "sources", "resolvers", "live", "budgets", "grants")]
+    return all(machine.firewall.elements(name, family) == [] for family, name in [*names, ("arp", "sources")])
+
+
+def test_closing_removes_also_a_link_that_only_the_kernel_knows(machine: Machine) -> None:
+    first, second = machine.boot(), machine.boot()
+    first.open_link("pulse", POLICY)
+    second.close_link("pulse")
+    assert machine.taps.list() == []
+    assert nothing_left(machine)
+
+
+@pytest.mark.parametrize("agent", ["pulse", ""])
+def test_a_second_link_of_an_agent_and_one_of_nobody_are_removed(machine: Machine, agent: str) -> None:
+    machine.boot().open_link("pulse", POLICY)
+    machine.firewall.apply(link_commands(Slot(3), agent))
+    service = machine.boot()
+    assert service.reconcile(["pulse"]) == [agent or "nb3"]
+    assert service.link("pulse").slot == Slot(0)
+    assert [item["elem"]["val"] for item in machine.firewall.elements("agents")] == ["nb0"]
+    assert [tap.slot for tap in machine.taps.list()] == [Slot(0)]
+    service.close_link("pulse")
+    assert nothing_left(machine)
+
+
+def test_marks_whose_texts_were_cut_to_the_same_one_all_go(machine: Machine) -> None:
+    names = [".".join(["a" * 60] * 3 + [end]) for end in ("b" * 50, "c" * 50)]
+    machine.boot().open_link("pulse", parse_policy(names))
+    assert len(machine.firewall.elements("live")) == 2
+    machine.boot().close_link("pulse")
+    assert nothing_left(machine)
+
+
+def test_what_a_learner_used_is_kept_when_the_kernel_forgets_it(machine: Machine) -> None:
+    service = EgressService(Base(("eth0",)), machine.firewall, machine.taps, may_learn=True)
+    service.prepare()
+    service.open_link("pulse", parse_policy([], learn=True))
+    service.pin("pulse", "web.example.com", ["45.0.0.1"], 60)
+    used = {"elem": {"val": {"concat": ["nb0", "45.0.0.1", "tcp", 443]}, "counter": {"packets": 1}}}
+    machine.firewall.apply([element("add", "learned", [used])])
+    service.poll()
+    machine.firewall.apply([element("delete", "learned", [used])])
+    assert service.learned("pulse")["allow"] == ["web.example.com:443"]
+    service.close_link("pulse")
+    service.open_link("pulse", parse_policy([]))
+    assert service.learned("pulse")["used"] == [], "another start of the agent begins anew"
 
 
 class NamedMachine(Machine):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nullbox.egress.addresses import AddressRules
-from nullbox.egress.dns.upstream import Server
+from nullbox.egress.config import Server
 from nullbox.egress.uplink import OwnAddresses, Uplink
 
 LEASE = {"interface": "eth0", "how": "dhcp", "address": "192.0.2.7", "prefix": 24, "resolvers": ["192.0.2.53"]}

@@ -30,6 +30,12 @@ def kinds(journal: Journal) -> list[tuple[str, float]]:
     return [(event["kind"], event["ts"]) for event in journal.since(0)["events"]]
 
 
+def test_the_same_place_denied_for_another_reason_is_another_denial() -> None:
+    journal, chosen = Journal(None), DenialFilter()
+    record_denials(journal, [denial(1000.0), denial(1001.0, reason="the budget is used up")], chosen)
+    assert len(kinds(journal)) == 2
+
+
 def test_the_same_denial_is_recorded_once_a_minute() -> None:
     journal, chosen = Journal(None), DenialFilter()
     for second in range(0, 200, 2):

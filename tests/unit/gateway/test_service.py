@@ -89,6 +89,19 @@ def test_status(client: Client, backend: MemoryBackend) -> None:
     assert client.call("status")["healthy"] is False
 
 
+def test_status_shows_how_agents_get_outside_and_every_exception(layout: Layout, backend: MemoryBackend) -> None:
+    operators = {"uids": [os.getuid()]}
+    table = {"uplinks": ["eth0"], "exceptions": ["10.1.0.0/16"]}
+    service = GatewayService(backend, layout, {"operators": operators, "egress": table})
+    service.start()
+    try:
+        with Client(layout.gateway_socket) as client:
+            shown = client.call("status")["egress"]
+    finally:
+        service.stop()
+    assert shown == {"uplinks": ["eth0"], "upstreams": [], "exceptions": ["10.1.0.0/16"], "learn": False}
+
+
 def test_status_answers_soon_from_what_it_knows_when_the_root_does_not(client: Client, backend: MemoryBackend) -> None:
     client.call("status")
     backend.silent.add("nulld")

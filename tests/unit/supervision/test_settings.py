@@ -70,6 +70,7 @@ def test_all_errors_are_reported_at_once_with_dotted_keys() -> None:
                 },
                 "gateway": {"socket": "nulld.sock", "operators": {"uids": ["root"]}},
                 "cage": {"driver": "docker"},
+                "egress": {"learn": 1, "upstreams": ["x"]},
                 "extra": 1,
             }
         )
@@ -88,6 +89,8 @@ def test_all_errors_are_reported_at_once_with_dotted_keys() -> None:
         "gateway.socket",
         "gateway.operators.uids",
         "cage.driver",
+        "egress.upstreams[0]",
+        "egress.learn",
         "extra",
     ]
     assert all("allowed" in line for line in caught.value.message.splitlines())

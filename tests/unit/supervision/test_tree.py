@@ -71,6 +71,13 @@ def test_the_configs_are_message_data() -> None:
     assert gateway.config["operators"] == {"uids": [0], "gids": []}
 
 
+def test_egress_goes_by_its_table_and_the_gateway_shows_it() -> None:
+    table = {"uplinks": ["eth0"], "exceptions": ["10.0.2.0/24"]}
+    configs = {spec.id: spec.config for spec in tree.service_specs(parse({"egress": table}), LAYOUT)}
+    assert configs["egress"]["egress"] == configs["gateway"]["egress"] == {**table, "upstreams": [], "learn": False}
+    assert "egress" not in configs["ctxgraph"]
+
+
 @pytest.mark.parametrize("name", [*tree.SERVICES, "cage"])
 def test_the_actors_that_the_tree_names_exist(name: str) -> None:
     start = tree.CAGE_ACTOR if name == "cage" else tree.SERVICES[name].start
