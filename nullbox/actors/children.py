@@ -41,6 +41,10 @@ class Children:
         self._on_end = on_end
         self._by_name: dict[str, Child] = {}
 
+    def addresses(self) -> list[Address]:
+        """The mailboxes of all that have not been buried."""
+        return [child.address for child in self._by_name.values()]
+
     def get(self, address: Address) -> Child | None:
         return self._by_name.get(address.name)
 

@@ -157,6 +157,9 @@ class World:
         cell = self._cells.get(address.name)
         return cell.parent if cell is not None else None
 
+    def children_of(self, parent: Address) -> list[Address]:
+        return [Address(name) for name, cell in self._cells.items() if cell.parent == parent]
+
     # --- running ---------------------------------------------------------------------------------------
 
     def _take(self, cell: _Cell, item: object) -> None:
@@ -287,6 +290,9 @@ class CellRuntime:
 
     def is_child(self, address: Address) -> bool:
         return self._world.parent_of(address) == self.address
+
+    def children(self) -> list[Address]:
+        return self._world.children_of(self.address)
 
     def flush(self, seconds: float) -> bool:
         return True

@@ -64,6 +64,9 @@ class ProcessRuntime:
     def is_child(self, address: Address) -> bool:
         return self._children.get(address) is not None
 
+    def children(self) -> list[Address]:
+        return self._children.addresses()
+
     def flush(self, seconds: float) -> bool:
         return self._transport.drain(seconds)
 

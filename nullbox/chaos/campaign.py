@@ -33,11 +33,13 @@ from nullbox.chaos.invariants import (
 from nullbox.chaos.points import POINTS, Passed
 from nullbox.chaos.report import Report
 from nullbox.chaos.steps import AGENTS, Schedule, Step
-from nullbox.chaos.world import SILENCE, START_SILENCE, World
+from nullbox.chaos.world import READY_SILENCE, SILENCE, START_SILENCE, World
 
 RECOVERY = 3.0
 """Seconds from the last fault to a healthy tree that are promised, configured delays aside: backoff, here at most
 0.2 s, and the silence after which what does not end but hangs is given up."""
+CLEAN_UP = 3.0
+"""Seconds for what is stopped to be gone: who is stopped does not wait for what others clear away after it."""
 GIVE_UP = 30.0
 """Seconds after which a system counts as lost. Between the two it is late: reported, and for the caller to judge."""
 PROVOKE = 1.5
@@ -49,6 +51,15 @@ OFTEN = 40
 
 WHOLE_TREE = frozenset({"nulld", "launcher"})
 """Owners whose end takes every actor with it (and no VM)."""
+
+
+def silence(step: Step) -> float:
+    """Seconds after which a fault is noticed by nothing but silence, as configured; 0 for those that end a process."""
+    if not step.silent:
+        return 0.0
+    if step.point.passed is not Passed.START:
+        return SILENCE
+    return START_SILENCE if step.point.owner in (*WHOLE_TREE, "pid1") else READY_SILENCE
 
 
 class Campaign:
@@ -79,7 +90,10 @@ class Campaign:
             self.report.seen += self.world.events_seen()
             after = self._without_agents()
             self.report.writes += check_writes(self.world)
-            if left := self._before.differences(after):
+            until = time.monotonic() + CLEAN_UP
+            while (left := self._before.differences(after)) and time.monotonic() < until:
+                after = Baseline.take(self.world)
+            if left:
                 raise Violation("something is left: " + "; ".join(left))
         except AssertionError as error:
             raise Violation(f"{error}\nbefore:\n" + "\n".join(self.history[-12:])) from error
@@ -105,8 +119,7 @@ class Campaign:
                 continue
             began, taken = at, taken + 1
             self.report.taken[f"{step.fault.name} {step.when.name.lower()} {step.point.name}"] += 1
-            if step.silent:
-                allowed += START_SILENCE if step.point.passed is Passed.START else SILENCE
+            allowed += silence(step)
         for victim in victims:
             world.wait(partial(world.ended, victim), GIVE_UP, f"the end of process {victim}")
         took = max(0.0, world.settle(GIVE_UP) - began)

@@ -110,11 +110,16 @@ def check_secrets(logs: Iterable[Path], secret: str) -> None:
                 raise Violation(f"{log} holds a secret")
 
 
+CHANGING = frozenset({"socket", "anon_inode:[eventpoll]"})
+"""Kinds of descriptors of which a process has more or fewer by what it has done: connections, event loops."""
+
+
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """What there is of everything that could be left behind, with no agent running.
 
-    descriptors: how many of each kind each process has open, sockets aside. connections: how many sockets.
+    descriptors: how many of each kind each process has open, those of connections and event loops aside.
+    connections: how many of those.
     sockets: files of sockets, the numbers in their names left out.
     """
 
@@ -145,10 +150,10 @@ class Baseline:
             tuple(sorted(path.name for path in (world.layout.run / "nullbox" / "cages").glob("*"))),
             tuple(sorted(world.sockets().items())),
             tuple(
-                (name, tuple(sorted((kind, many) for kind, many in its.items() if kind != "socket")))
+                (name, tuple(sorted((kind, many) for kind, many in its.items() if kind not in CHANGING)))
                 for name, its in open_by
             ),
-            tuple((name, its["socket"]) for name, its in open_by),
+            tuple((name, sum(its[kind] for kind in CHANGING)) for name, its in open_by),
         )
 
     def differences(self, after: Baseline) -> list[str]:

@@ -35,10 +35,12 @@ REST = 2.5 * BEAT
 """Seconds for which a tree has to stay as it is to be at rest: two heartbeats, so that what fails inside shows."""
 LOOK = 0.02
 """Seconds between two looks at a condition."""
-SILENCE = 1.0
+SILENCE = 1.5
 """Seconds without an answer after which somebody is given up."""
 START_SILENCE = 3.0
-"""Seconds for the actor system to give its first sign of life, and for a service to be ready."""
+"""Seconds for the actor system to give its first sign of life."""
+READY_SILENCE = 2.0
+"""Seconds for a service to be ready."""
 BACKOFF = {"initial": 0.02, "factor": 2.0, "max": 0.1, "reset_after": 1.0, "jitter": 0.0}
 """Of every child. A campaign is about what happens, not about how long one waits for it."""
 URGENCY = -10
@@ -59,7 +61,7 @@ uplinks = ["up0"]
 SERVICE = f"""
 [service.NAME]
 backoff = {{ initial = "20ms", factor = 2.0, max = "100ms", reset_after = "1s", jitter = 0.0 }}
-start_timeout = "{START_SILENCE * 1000:.0f}ms"
+start_timeout = "{READY_SILENCE * 1000:.0f}ms"
 shutdown = "2s"
 """
 

@@ -124,6 +124,7 @@ class Supervisor(BaseActor):
         try:
             address = self.spawn(resolve(spec.start), action.child)
         except Exception as error:  # whatever keeps a child from being made is that child's failure, not ours
+            self._kill_strays()
             reason = ExitReason("failed", f"cannot start {spec.start}: {type(error).__name__}: {error}")
             self._queue.append(ev.ChildExited(action.child, action.incarnation, reason))
             return
@@ -131,6 +132,12 @@ class Supervisor(BaseActor):
         config = {**spec.config, "path": self.path}
         self.tell(address, Start(action.child, action.incarnation, config, self._peers_of(action.child)))
         self._queue.append(ev.ChildSpawned(action.child, action.incarnation, self.pid_of(address)))
+
+    def _kill_strays(self) -> None:
+        """A start that failed late may have made a process that nobody knows."""
+        for address in self._runtime.children():
+            if self._handles.who(address) is None:
+                self.kill(address)
 
     def _send_stop(self, action: ev.SendStop) -> None:
         address = self._handles.get(action.child, action.incarnation)

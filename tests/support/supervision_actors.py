@@ -7,6 +7,20 @@ import time
 
 from nullbox.actors.base import BaseActor
 from nullbox.protocols.messages import Address, ExitReason, PowerCommand, Query, Reply, Start, Stop
+from nullbox.supervision.supervisor import Supervisor
+
+
+class Careless(Supervisor):
+    """Its first start of a child fails after the process was made."""
+
+    failed = False
+
+    def spawn(self, actor_class: type[BaseActor], child_id: str) -> Address:
+        address = super().spawn(actor_class, child_id)
+        if not self.failed:
+            self.failed = True
+            raise OSError(28, "no space for what comes after")
+        return address
 
 
 class Worker(BaseActor):

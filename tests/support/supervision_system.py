@@ -23,11 +23,11 @@ DEADLINE = 20.0
 class Tree:
     """A supervisor named `sup` over these children."""
 
-    def __init__(self, specs: list[ChildSpec], **config: Any) -> None:
+    def __init__(self, specs: list[ChildSpec], root: type[Supervisor] = Supervisor, **config: Any) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="nb-sup-")
         self.system = start_system(Path(self.folder.name) / "a")
         self.ids = itertools.count(1)
-        self.root = self.system.spawn_root(Supervisor, "sup")
+        self.root = self.system.spawn_root(root, "sup")
         plain = [spec_to_plain(spec) for spec in specs]
         self.system.tell(self.root, Start("sup", 1, {"children": plain, **config}, {}))
 

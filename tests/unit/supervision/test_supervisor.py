@@ -6,8 +6,10 @@ import os
 import signal
 import statistics
 import time
+from pathlib import Path
 
 import pytest
+from supervision_actors import Careless
 from supervision_system import WORKER, Tree
 
 from nullbox.protocols.messages import Failure, Query, Reply, Stop
@@ -152,6 +154,17 @@ def test_a_child_that_never_gets_ready_is_killed_and_counts() -> None:
         nodes = tree.until(lambda n: n["a"]["state"] == "failed")
         assert nodes["b"]["state"] == "starting" and nodes["b"]["waiting_for"] == ["a"]
         assert nodes["b"]["pid"] is None
+
+
+def test_a_start_that_fails_late_leaves_no_process() -> None:
+    """Found by crash schedules: the half-made child waited for its Start for ever, beside the one that replaced it."""
+    with Tree([spec("a")], Careless) as tree:
+        nodes = tree.all_running()
+        assert nodes["a"]["incarnation"] == 2 and "no space" in nodes["a"]["last_exit"]["detail"]
+        until = time.monotonic() + 10
+        while len(actors := list((Path(tree.folder.name) / "a").glob("actor.*"))) != 2:
+            assert time.monotonic() < until, f"more than the supervisor and its child: {actors}"
+            tree.nodes()
 
 
 def test_children_know_their_peers_while_these_are_ready() -> None:
