@@ -75,7 +75,7 @@ def sysctl_task(sysctl: Sysctl) -> Task:
     """Set one kernel parameter, and see that it is set."""
 
     def set_and_check(host: Host, _: Cmdline) -> str | None:
-        host.write(sysctl.path, sysctl.value)
+        host.write(sysctl.path, f"{sysctl.value}\n")  # with its end of line, which texts have to have
         shown = host.read(sysctl.path).strip()
         return None if shown == sysctl.value else f"{sysctl.name} is {shown} after it was set to {sysctl.value}"
 

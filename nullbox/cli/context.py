@@ -119,8 +119,13 @@ def output_option(function: F) -> F:
     return option(function)
 
 
-def confirm(question: str, yes: bool) -> None:
-    """Ask before something that cannot be taken back. Without a terminal nobody is asked: scripts mean it."""
-    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+def confirm(question: str, yes: bool, *, in_scripts: bool = False) -> None:
+    """Ask before something that cannot be taken back. Without a terminal nobody is asked: scripts mean it; with
+    `in_scripts` even they have to say `--yes`."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if in_scripts:
+            raise click.UsageError("nobody is here to be asked; --yes says that it is meant")
         return
     click.confirm(question, abort=True, err=True)

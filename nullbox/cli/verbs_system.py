@@ -240,6 +240,7 @@ def reset(session: Session, state: bool, yes: bool) -> None:
     """
     if not state:
         raise click.UsageError("say what is to be reset: --state")
-    confirm("Delete ctxgraph, deployed agents, events and all else that this machine keeps, and boot again?", yes)
+    question = "Delete ctxgraph, deployed agents, events and all else that this machine keeps, and boot again?"
+    confirm(question, yes, in_scripts=True)
     answer = session.nulld.power_reset()
     session.done(answer, f"emptying {answer['device']} and rebooting")

@@ -63,7 +63,7 @@ class RecordingHost:
         self._call(f"set_hostname {name}")
 
     def write(self, path: str, text: str) -> None:
-        self._call(f"write {path} {text}")
+        self._call(f"write {path} {text.strip()}")
         self.files[path] = text.encode()
 
     def read(self, path: str) -> str:

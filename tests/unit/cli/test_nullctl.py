@@ -452,3 +452,13 @@ def test_every_code_has_its_exit_code() -> None:
         "internal": 1,
     }
     assert report(Unreachable("x")) == 5
+
+
+def test_a_reset_is_said_in_full_and_refused_where_nothing_lasts(system: System, run: Any) -> None:
+    assert run(system, "power", "reset", "--yes").code == 2
+    asked = run(system, "power", "reset", "--state")
+    assert asked.code == 2
+    assert "--yes" in asked.err
+    refused = run(system, "power", "reset", "--state", "--yes")
+    assert refused.code == 6
+    assert "no STATE partition" in refused.err
