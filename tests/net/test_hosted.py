@@ -37,7 +37,7 @@ def make_agent(folder: Path, name: str, code: str, manifest: str = "") -> None:
 
 
 WITNESS = """
-import json, os, socket, time
+import ctypes, json, os, socket, threading, time
 from pathlib import Path
 from nullbox_agent import ctx
 
@@ -47,6 +47,11 @@ def tried(action):
         return "allowed"
     except OSError as error:
         return type(error).__name__ if error.errno is None else os.strerror(error.errno)
+
+def call(name, *arguments):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, name)(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), name)
 
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 said = {
@@ -69,6 +74,15 @@ said = {
     "read grant": Path("/data/in/fact").read_text(),
     "set uid": tried(lambda: os.setuid(0)),
     "mount": tried(lambda: os.chroot("/tmp")),
+    "vsock": tried(lambda: socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)),
+    "kernel crypto socket": tried(lambda: socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET)),
+    "namespace": tried(lambda: call("unshare", 0x10000000)),
+    "namespace by clone": tried(lambda: call("syscall", 56, 0x10000000 | 17, 0, 0, 0, 0)),
+    "ptrace": tried(lambda: call("ptrace", 0, 0, 0, 0)),
+    "keyring": tried(lambda: call("syscall", 250, 0, -3, 0)),
+    "fork": tried(lambda: os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)),
+    "thread": tried(lambda: threading.Thread(target=int).start()),
+    "seccomp": status["Seccomp"].strip(),
     "raw socket": tried(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
     "ask for a name": tried(lambda: socket.getaddrinfo("forbidden.example", 443)),
     "reach out": tried(lambda: socket.create_connection(("45.33.32.10", 443), 2)),
@@ -221,12 +235,14 @@ def check_witness(up: Up) -> None:
     assert said["environment"] == {"AGENT_NAME": "witness", "AGENT_VERSION": "0.0.0", "CTXGRAPH_PORT": "9100"}
     assert said["resolver"].startswith("10.90.")
     assert said["read grant"] == "tides"
-    for allowed in ("write tmp", "write grant"):
+    for allowed in ("write tmp", "write grant", "fork", "thread"):
         assert said[allowed] == "allowed", allowed
     refused = {"Read-only file system", "Permission denied", "Operation not permitted"}
     for name in ("write root", "write usr", "write own folder", "write read grant", "set uid", "mount"):
         assert said[name] in refused, name
-    assert said["raw socket"] == "Operation not permitted"
+    assert said["seccomp"] == "2"
+    for name in ("raw socket", "vsock", "kernel crypto socket", "namespace", "namespace by clone", "ptrace", "keyring"):
+        assert said[name] == "Operation not permitted", name
     assert said["reach out"] != "allowed"
     assert said["ask for a name"] != "allowed"
     entry = eventually(lambda: up.nulld.ctx_latest("witness.seen"), "nothing was written")

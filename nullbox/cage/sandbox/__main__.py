@@ -106,10 +106,10 @@ def be_init(
         syscalls.pivot_root(str(root))
         mounts.seal()
         socket.sethostname(plan.agent)
+        os.umask(0o022)
         privileges.drop(spec)
         # Changing the user took the wish back.
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.umask(0o022)
     except (OSError, launcher.Unready) as error:
         os.write(trouble, f"the sandbox cannot be made: {error}".encode())
         os._exit(Failure.JAIL)

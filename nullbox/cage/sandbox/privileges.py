@@ -3,12 +3,14 @@ agent then."""
 
 from __future__ import annotations
 
+import errno
 import os
+import platform
 import resource
 from collections.abc import Callable
 from pathlib import Path
 
-from nullbox.cage.sandbox import syscalls
+from nullbox.cage.sandbox import calls, syscalls
 from nullbox.cage.vmplan import ProcessSpec
 
 LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
@@ -45,12 +47,20 @@ def no_new_privileges(_: ProcessSpec) -> None:
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
 
 
+def no_dangerous_calls(_: ProcessSpec) -> None:
+    """The table is of x86-64; elsewhere there is no sandbox rather than one without it."""
+    if platform.machine() != "x86_64":
+        raise OSError(errno.ENOSYS, f"the filter is of x86_64, not of {platform.machine()}")
+    syscalls.load_filter(calls.encoded())
+
+
 STEPS: tuple[tuple[str, Callable[[ProcessSpec], None]], ...] = (
     ("turn core dumps off", no_core_dumps),
     ("empty the capability bounding set", no_capability_ever),
     ("become the agent's user", own_user),
     ("drop all capabilities", no_capability_now),
     ("set no_new_privs", no_new_privileges),
+    ("filter system calls", no_dangerous_calls),
 )
 """In this order: what needs privileges comes before they go."""
 

@@ -1,6 +1,6 @@
 """Effects: the system calls that Python has no function for. Every one raises OSError when the kernel refuses.
 
-Sources: mount(2), mount_setattr(2), pivot_root(2), unshare(2), prctl(2), capset(2).
+Sources: mount(2), mount_setattr(2), pivot_root(2), unshare(2), prctl(2), capset(2), seccomp(2).
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
 SYS_MOUNT_SETATTR = 442
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
-PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 1, 24, 38, 47
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 1, 22, 24, 38, 47
+SECCOMP_MODE_FILTER = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 CAPABILITY_VERSION_3 = 0x20080522
 
@@ -105,6 +106,15 @@ def prctl(option: int, *arguments: int) -> None:
     """prctl(2)."""
     words: list[Any] = [ctypes.c_ulong(word) for word in (*arguments, 0, 0, 0, 0)[:4]]
     _checked(_libc.prctl(ctypes.c_int(option), *words), f"prctl {option}")
+
+
+def load_filter(program: bytes) -> None:
+    """seccomp(2): from now on this thread and its children pass the BPF program, 8 bytes an instruction, with every
+    system call. Needs no_new_privs."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+    # struct sock_fprog: the number of instructions, padding, a pointer.
+    head = ctypes.create_string_buffer(struct.pack("=H6xQ", len(program) // 8, ctypes.addressof(buffer)))
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(head))
 
 
 def drop_capabilities() -> None:
