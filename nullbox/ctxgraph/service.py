@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SWITCH_INTERVAL_S = 0.0005
+SWITCH_INTERVAL_S = 0.0002
 """How long a thread may be kept from the interpreter: a commit's end must not wait for 5 ms of the loop's work."""
 
 SLOW_METHODS = frozenset({"verify", "export", "import", "search"})

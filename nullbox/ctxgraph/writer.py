@@ -1,7 +1,7 @@
 """Group commit: many clients' writes, one thread, few syncs. Effects: one thread, which owns the Store.
 
 While a group is being synced the next one gathers. A group is taken as soon as it is as large as the last one was
-(then every client that was waiting has come back), or full, or has waited as long as a commit takes, at most 5 ms:
+(then every client that was waiting has come back), or half full, or has waited as long as a commit takes, at most 5 ms:
 so a lone client never waits for company, and sixteen clients share a sync instead of queueing for it.
 """
 
@@ -21,6 +21,9 @@ from nullbox.protocols.errors import ErrorCode, NullBoxError
 log = logging.getLogger(__name__)
 
 MAX_WAIT_S = 0.005
+SLOW_S = 2 * MAX_WAIT_S
+"""A commit that takes longer is worth a full group. Otherwise half of one is better: what it takes to answer and to
+read the next requests is then done while the other half is synced."""
 MAX_PENDING = 4096
 """Writes that may wait for the disk; more are refused, so that memory stays bounded."""
 INDEX_LAG = 1024
@@ -115,8 +118,9 @@ class GroupWriter:
             if group:
                 outcomes = self.store.apply([op for op, _ in group])
                 self._deliver([(token, out) for (_, token), out in zip(group, outcomes, strict=True)])
-                wait = min(MAX_WAIT_S, time.monotonic() - started)
-                size = len(group)
+                took = time.monotonic() - started
+                wait = min(MAX_WAIT_S, took)
+                size = len(group) if took > SLOW_S else min(len(group), GROUP // 2)
             while self._chores:
                 self._guarded(self._chores.popleft())
             if started - looked >= TTL_LOOK_S or not group:
