@@ -3,9 +3,9 @@
     python -m bench.egress [--quick] [--rounds 7] [--agents 1000] [--hosts 20] [--json FILE]
 
 Everything happens in network namespaces of the bench's own, with no way out (see tests/support/netlab.py). Machines
-drift, so the sides take turns; of times the smallest counts, since noise only adds. Where a bound is about one core or
-the kernel, processor time counts, so that busy neighbours do not; wall time is shown beside it. Needs root, and
-`dnsperf` for one figure.
+drift, so the sides take turns; of times the smallest counts, since noise only adds. All bounds are judged by wall time;
+processor time is shown beside it, since a busy machine adds to the one and not to the other. Needs root, and `dnsperf`
+for one figure.
 """
 
 from __future__ import annotations
@@ -40,13 +40,15 @@ MUST = MappingProxyType(
         "packet_cost_ratio": ("<=", 1.05, ""),
         "throughput_ratio": (">=", 0.95, ""),
         "grant_p99_ms": ("<=", 5.0, "ms"),
+        "pin_p99_ms": ("<=", 5.0, "ms"),
         "revoke_p99_ms": ("<=", 5.0, "ms"),
         "full_ruleset_s": ("<=", 2.0, "s"),
         "full_ruleset_mb": ("<=", 150.0, "MB"),
-        "cached_answers_per_core_s": (">=", 3000.0, "/s"),
+        "cached_answers_per_s": (">=", 3000.0, "/s"),
         "added_latency_ms": ("<=", 2.0, "ms"),
     }
 )
+ASKED_PER_S = 4900
 FIRST = 10
 """Slot of the first agent of the crowd; those below are the lab's own."""
 
@@ -112,25 +114,31 @@ class Crowd(NameHost):
         return time.process_time()
 
     def change_grants(self, rounds: int) -> dict[str, list[float]]:
-        """Grant and revoke one name of one agent among all; seconds of processor and of wall clock for each."""
+        """Grant a name to one agent among all, open an address for it, revoke it: seconds in the kernel for each."""
         one, two = parse_policy(["web.example.com"]), parse_policy(["web.example.com", "more.example.com"])
-        times: dict[str, list[float]] = {"grant": [], "revoke": [], "grant_wall": [], "revoke_wall": []}
+        times: dict[str, list[float]] = {}
+        taken: list[tuple[float, float]] = []
+        apply = self.firewall.apply
+
+        def timed(commands: Any) -> None:
+            start, begun = time.perf_counter(), time.process_time()
+            apply(commands)
+            taken.append((time.perf_counter() - start, time.process_time() - begun))
+
+        def note(what: str) -> None:
+            times.setdefault(what, []).append(sum(wall for wall, _ in taken))
+            times.setdefault(f"{what}_cpu", []).append(sum(cpu for _, cpu in taken))
+            taken.clear()
+
+        self.firewall.apply = timed  # type: ignore[method-assign]
         for number in range(rounds):
-            for what, policy in (("grant", two), ("revoke", one)):
-                link = self.service.link("agent1")
-                new, commands, mark = change(link, link.slot, "agent1", policy, self.service._next_mark)
-                if what == "grant":
-                    pins = [(443, new.marks["more.example.com:443"])]
-                    address = f"45.99.{number >> 8}.{number & 255}"
-                    commands += self.service._pins["agent1"].grant(pins, [address], 60, time.monotonic())
-                else:
-                    gone = set(link.marks.values()) - set(new.marks.values())
-                    commands = [*self.service._pins["agent1"].revoke(gone, time.monotonic()), *commands]
-                start, begun = time.perf_counter(), time.process_time()
-                self.firewall.apply(commands)
-                times[what].append(time.process_time() - begun)
-                times[f"{what}_wall"].append(time.perf_counter() - start)
-                self.service._links["agent1"], self.service._next_mark = new, mark
+            self.service.change_policy("agent1", two)
+            note("grant")
+            self.service.pin("agent1", "more.example.com", [f"45.99.{number >> 8}.{number & 255}"], 60)
+            note("pin")
+            self.service.change_policy("agent1", one)
+            note("revoke")
+        self.firewall.apply = apply  # type: ignore[method-assign]
         return times
 
 
@@ -256,11 +264,13 @@ def names(lab: Lab) -> dict[str, Any]:
             file.write("web.example.com A\n")
             file.flush()
             begun = lab.host.call("processor")
-            said = lab.run("agent1", ["dnsperf", "-s", gateway, "-d", file.name, "-l", "5", "-c", "4"]).stdout
+            # Past 5,000 a second the kernel drops an agent's questions, and each of those would hold dnsperf up.
+            command = ["dnsperf", "-s", gateway, "-d", file.name, "-l", "5", "-c", "4", "-Q", str(ASKED_PER_S)]
+            said = lab.run("agent1", command).stdout
             used = lab.host.call("processor") - begun
         words = {line.partition(":")[0].strip(): line.partition(":")[2].split() for line in said.splitlines()}
         found["cached_answers_per_s"] = float(words["Queries per second"][0])
-        found["cached_answers_per_core_s"] = int(words["Queries completed"][0]) / used
+        found["cached_answers_per_cpu_s"] = int(words["Queries completed"][0]) / used
     return found
 
 

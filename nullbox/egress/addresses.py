@@ -108,6 +108,16 @@ fe80::a9fe:a9fe/128  | OpenStack metadata                  | OpenStack
 _TABLE = tuple(sorted(SPECIAL + METADATA, key=lambda block: -block.network.prefixlen))
 """Most specific first, so that an address is named by what it is most particularly."""
 
+_RANGES = {
+    version: tuple(
+        (int(block.network.network_address), int(block.network.broadcast_address), block)
+        for block in _TABLE
+        if block.network.version == version
+    )
+    for version in (4, 6)
+}
+"""The same as numbers: (first, last, row). Every address of every answer is looked up in it."""
+
 _LOW_32 = 0xFFFF_FFFF
 
 
@@ -143,10 +153,8 @@ def block_of(address: Address) -> Block | None:
         found = block_of(inner)
         if found is not None:
             return found
-    for block in _TABLE:
-        if address.version == block.network.version and address in block.network:
-            return block
-    return None
+    value = int(address)
+    return next((block for first, last, block in _RANGES[address.version] if first <= value <= last), None)
 
 
 def special_v4(exceptions: Iterable[str] = ()) -> tuple[str, ...]:

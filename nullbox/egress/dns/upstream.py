@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 import struct
 from collections.abc import Callable, Sequence
 
@@ -18,26 +19,8 @@ from nullbox.protocols.errors import ErrorCode, NullBoxError
 TIMEOUT_S = 2.0
 """For one try with one resolver."""
 ROUNDS = 2
-
-
-class _Exchange(asyncio.DatagramProtocol):
-    def __init__(self, identifier: int, name: str) -> None:
-        self._identifier = identifier
-        self._name = name
-        self.answer: asyncio.Future[UpstreamAnswer] = asyncio.get_running_loop().create_future()
-
-    def datagram_received(self, data: bytes, addr: object) -> None:
-        answer = parse_upstream(data, self._identifier, self._name)
-        if answer is not None and not self.answer.done():
-            self.answer.set_result(answer)
-
-    def error_received(self, exc: Exception) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(exc)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.answer.done():
-            self.answer.cancel()
+MAX_ANSWER = 4096
+"""Octets; more than any resolver sends by UDP, told that we take `wire.EDNS_SIZE`."""
 
 
 class Upstream:
@@ -73,14 +56,17 @@ class Upstream:
     async def _udp(self, server: Server, name: str) -> UpstreamAnswer:
         identifier = secrets.randbelow(0x10000)
         loop = asyncio.get_running_loop()
-        transport, exchange = await loop.create_datagram_endpoint(
-            lambda: _Exchange(identifier, name), remote_addr=(server.host, server.port)
-        )
-        try:
-            transport.sendto(question(identifier, name))
-            return await exchange.answer
-        finally:
-            transport.close()
+        answer: asyncio.Future[UpstreamAnswer] = loop.create_future()
+        # By hand: a transport of asyncio's takes five turns of the loop more, and each question needs its own socket.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+            link.setblocking(False)
+            link.connect((server.host, server.port))
+            link.send(question(identifier, name))
+            loop.add_reader(link, _receive, link, identifier, name, answer)
+            try:
+                return await answer
+            finally:
+                loop.remove_reader(link)
 
     async def _tcp(self, server: Server, name: str) -> UpstreamAnswer:
         identifier = secrets.randbelow(0x10000)
@@ -95,3 +81,17 @@ class Upstream:
         if answer is None:
             raise OSError("an answer over TCP that does not fit the question")
         return answer
+
+
+def _receive(link: socket.socket, identifier: int, name: str, answer: asyncio.Future[UpstreamAnswer]) -> None:
+    """Take what has come; what does not answer the question is as good as nothing."""
+    try:
+        found = parse_upstream(link.recv(MAX_ANSWER), identifier, name)
+    except BlockingIOError:
+        return
+    except OSError as error:
+        if not answer.done():
+            answer.set_exception(error)
+        return
+    if found is not None and not answer.done():
+        answer.set_result(found)
