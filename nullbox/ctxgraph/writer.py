@@ -7,6 +7,7 @@ so a lone client never waits for company, and sixteen clients share a sync inste
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -42,7 +43,7 @@ class GroupWriter:
 
     deliver: called in the writer's thread once for each group, with (token, outcome) of its operations in order.
         When it is called, all of them are durable or refused.
-    on_death: called in the writer's thread when an exception ends it. The exception then goes on to
+    on_death: called in the writer's thread when an exception ends it; whoever waits is told as well. It then goes on to
         `threading.excepthook`: in an actor that is the actor's crash.
     """
 
@@ -54,6 +55,7 @@ class GroupWriter:
         self._deliver = deliver
         self._on_death = on_death
         self._queue: deque[tuple[Op, Any]] = deque()
+        self._group: list[tuple[Op, Any]] = []
         self._chores: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._wanted = AWAKE
@@ -105,6 +107,8 @@ class GroupWriter:
             what = f"the store's writer has died: {type(error).__name__}: {error}"
             self.dead = NullBoxError(ErrorCode.UNAVAILABLE, what)
             self._on_death(self.dead)
+            with contextlib.suppress(Exception):  # it may be `deliver` that failed
+                self._deliver([(token, self.dead) for _, token in (*self._group, *self._queue)])
             raise
 
     def _work(self) -> None:
@@ -113,10 +117,11 @@ class GroupWriter:
         looked = time.monotonic()
         while True:
             size = self._gather(size, wait)
-            group = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+            group = self._group = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
             started = time.monotonic()
             if group:
                 outcomes = self.store.apply([op for op, _ in group])
+                self._group = []
                 self._deliver([(token, out) for (_, token), out in zip(group, outcomes, strict=True)])
                 took = time.monotonic() - started
                 wait = min(MAX_WAIT_S, took)

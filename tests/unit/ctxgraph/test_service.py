@@ -672,3 +672,33 @@ def test_writes_of_one_agent_that_wait_for_the_disk_are_bounded(
         gate.set()
         assert all(b"result" in lines.readline() for _ in range(5))
     agent("calm").write("k", 1)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_when_the_writer_dies_whoever_waits_is_told_at_once(
+    service: CtxgraphService, agent: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours, which SQLite knows nothing of: in an actor it is the actor's crash."""
+    gate = threading.Event()
+
+    def broken(ops: Any) -> Any:
+        gate.wait(20)
+        raise RuntimeError("a fault inside")
+
+    monkeypatch.setattr(service._server.store, "apply", broken)
+    path = service.open_channel("many", [""], [""])
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.settimeout(8)  # less than the deadline of a call
+        raw.connect(str(path))
+        lines = raw.makefile("rb")
+        for n in range(5):
+            request = {"jsonrpc": "2.0", "id": n, "method": "write", "params": {"key": "k", "value": n}}
+            raw.sendall(json.dumps(request).encode() + b"\n")
+        assert agent("other").query("k") == [], "the requests before this one have arrived"
+        gate.set()
+        errors = [json.loads(lines.readline())["error"] for _ in range(5)]
+    assert {error["data"]["code"] for error in errors} == {"unavailable"}
+    assert all("a fault inside" in error["message"] for error in errors)
+    assert refusal(lambda: agent("other").write("k", 1)).code == "unavailable"
+    with pytest.raises(NullBoxError, match="a fault inside"):
+        service.health()
