@@ -14,9 +14,10 @@ from nullbox.protocols.errors import NullBoxError
 from nullbox.protocols.layout import Layout
 from nullbox.protocols.messages import Address, CloseLink, ExitReason, LinkReady, OpenLink, Ping, Query, Start
 
-POLL_S = 60.0
-"""Seconds between two looks at the kernel's record of denials by egress itself; the gateway asks more often. The kernel
-forgets what is `sets.DENIAL_MEMORY_S` old, so nothing is lost while nobody asks."""
+LOOK_S = 30.0
+"""Seconds between two looks at the kernel's record of denials by egress itself (the gateway asks more often, but the
+kernel forgets what is `sets.DENIAL_MEMORY_S` old, also while nobody asks), and for links that nobody has said farewell
+to: a cage that ends while egress is down tells nobody."""
 
 
 class EgressActor(BaseActor):
@@ -30,21 +31,23 @@ class EgressActor(BaseActor):
         netlink.load()
 
     def started(self, start: Start) -> None:
-        layout = Layout.from_plain(start.config["layout"])
-        uplink = Uplink(layout.uplink_record)
+        self._layout = Layout.from_plain(start.config["layout"])
+        uplink = Uplink(self._layout.uplink_record)
         taps = KernelVeths() if start.config.get("driver") == "process" else None
         self._service = build(EgressConfig.read(start.config.get("egress", {})), taps, uplink=uplink)
         self._service.prepare()
         # A link whose cage left no trace has no VM behind it: it belongs to nobody.
-        removed = self._service.reconcile(layout.caged_agents())
+        removed = self._service.reconcile(self._layout.caged_agents())
         if removed:
             self.phase("running", reconciled=removed)
         self.ready()
-        self.after(POLL_S, self._poll)
+        self.after(LOOK_S, self._look)
 
-    def _poll(self) -> None:
+    def _look(self) -> None:
         self._service.poll()
-        self.after(POLL_S, self._poll)
+        # A cage makes its folder before it asks for a link, and removes it before it says farewell.
+        self._service.close_orphans(self._layout.caged_agents())
+        self.after(LOOK_S, self._look)
 
     def on_ping(self, ping: Ping, sender: Address) -> None:
         """Alive means that names are resolved, too."""

@@ -155,6 +155,13 @@ class EgressService:
                 if tap.agent == agent:
                     self._taps.remove(tap.slot)
 
+    def close_orphans(self, known_agents: Collection[str]) -> list[str]:
+        """Close links whose agents are not among `known_agents`: a farewell may have been lost with its egress."""
+        orphans = sorted(set(self._links) - set(known_agents))
+        for agent in orphans:
+            self.close_link(agent)
+        return orphans
+
     def reconcile(self, known_agents: Collection[str]) -> list[str]:
         """Remove every link and TAP whose owner is not among `known_agents`, and links that have lost their TAP.
 

@@ -161,6 +161,16 @@ def test_closing_removes_also_a_link_that_only_the_kernel_knows(machine: Machine
     assert nothing_left(machine)
 
 
+def test_a_link_whose_agent_is_gone_without_a_word_is_closed(machine: Machine) -> None:
+    service = machine.boot()
+    for agent in ("pulse", "reader"):
+        service.open_link(agent, POLICY)
+    assert service.close_orphans(["reader", "other"]) == ["pulse"]
+    assert set(service.links) == {"reader"}
+    assert [tap.agent for tap in machine.taps.list()] == ["reader"]
+    assert service.close_orphans(["reader"]) == []
+
+
 @pytest.mark.parametrize("agent", ["pulse", ""])
 def test_a_second_link_of_an_agent_and_one_of_nobody_are_removed(machine: Machine, agent: str) -> None:
     machine.boot().open_link("pulse", POLICY)
