@@ -5,8 +5,9 @@ as JSON from standard input: `{"jobs": [[source, target, name_in_image, strip], 
 
 The files are "unchecked hash-based" (PEP 552): Python takes them as they are and never looks at the source or
 at a time stamp. `strip` leaves out docstrings, which costs the interpreter memory and the image room;
-`assert` stays, for it is part of the program. The jobs are compiled in the order of their names in one process
-with a fixed hash seed (the caller sets PYTHONHASHSEED): both are visible in the output of marshal otherwise.
+`assert` stays, for it is part of the program. The caller gives `-X no_debug_ranges`: tracebacks name the line, not the
+columns in it, and every code object is a fifth smaller. The jobs are compiled in the order of their names in one
+process with a fixed hash seed (the caller sets PYTHONHASHSEED): both are visible in the output of marshal otherwise.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class ImagePython:
         """Run `image/PROGRAM.py` with `request` as JSON on its standard input; its output as JSON, if any."""
         argv = [str(self._folder / contents.LOADER[1])]
         argv += ["--library-path", str(self._folder / contents.LIBRARY_PATH)]
-        argv += [str(self._folder / contents.INTERPRETER[1]), "-s", "-S", "-B"]
+        argv += [str(self._folder / contents.INTERPRETER[1]), "-s", "-S", "-B", "-X", "no_debug_ranges"]
         argv.append(str(PROGRAMS / f"{program}.py"))
         done = subprocess.run(
             argv,

@@ -105,7 +105,8 @@ def our_entry(path: str, repository: Path, target: str) -> Iterator[Entry]:
     folder, _, name = target.rpartition("/")
     cached = f"{folder}/__pycache__/{name.removesuffix('.py')}.cpython-313.pyc"
     shown = f"/{target.removeprefix(f'{GUEST}/')}"
-    yield Entry(cached, "pyc", origin, source=source, text=shown)
+    # Guests keep the docstrings: their authors may ask for help. The host's processes have no use for them.
+    yield Entry(cached, "pyc", origin, source=source, text=shown, strip=not target.startswith(GUEST))
 
 
 def host_modules(

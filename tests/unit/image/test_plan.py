@@ -106,7 +106,9 @@ def test_our_modules_keep_their_source_and_others_do_not(tmp_path: Path) -> None
     ]
     assert found["usr/lib/python3.13/os.pyc"].text == "/usr/lib/python3.13/os.py"
     assert found["usr/lib/python3.13/os.pyc"].strip
-    assert not found["system/python/nullbox/__pycache__/a.cpython-313.pyc"].strip
+    assert found["system/python/nullbox/__pycache__/a.cpython-313.pyc"].strip
+    guests = list(our_entry("nullbox/guest/a.py", ours, "system/guest/usr/lib/nullbox/a.py"))
+    assert not any(entry.strip for entry in guests), "who writes an agent may ask for help"
 
 
 def test_a_module_from_elsewhere_is_refused(tmp_path: Path) -> None:
