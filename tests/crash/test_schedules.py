@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from crash_lab import BATCH, COUNT, LACKS, LATE, SEED, WORLDS
+from crash_lab import BATCH, COUNT, EVERYTHING, LACKS, LATE, SEED, WORLDS
 
 from nullbox.chaos.campaign import RECOVERY, Campaign
 from nullbox.chaos.report import COMMON, RARE, Report
@@ -68,7 +68,7 @@ def test_seeded_schedules() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.environ.get("CRASH_ALL") != "1", reason="CRASH_ALL=1: half an hour")
+@pytest.mark.skipif(not EVERYTHING, reason="a quarter of an hour: CRASH_ALL=1, or make test-full")
 @pytest.mark.timeout(7200)
 def test_every_fail_point_and_fault() -> None:
     """Owner × fail point × fault, each once. `CRASH_PART=1/4`: the first quarter of them."""

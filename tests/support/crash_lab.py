@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 
+EVERYTHING = bool(os.environ.get("CRASH_ALL") or os.environ.get("NULLBOX_FULL"))
 SEED = int(os.environ.get("NULLBOX_CRASH_SEED") or 0)
 COUNT = int(os.environ.get("NULLBOX_CRASH_RUNS") or (2000 if os.environ.get("NULLBOX_FULL") else 200))
 """Schedules; two hundred consecutive seeds reach every fail point twice."""
