@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from ipaddress import IPv4Address
 from typing import Any
 
 import dhcp_server
 from dhcp_server import ADDRESS, SERVER_IP, USUAL, in_ip, wire
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_lease import assert_harmless
 
@@ -178,6 +179,10 @@ def hostile(draw: st.DrawFn) -> bytes:
     return bytes(packet[: draw(st.integers(0, len(packet)))]) if draw(st.booleans()) else bytes(packet)
 
 
+EXAMPLES = 2000 if os.environ.get("NULLBOX_FULL") else 100
+
+
+@settings(max_examples=EXAMPLES)
 @given(st.lists(st.tuples(st.floats(0, 20), hostile() | st.binary(max_size=700)), max_size=12), st.booleans())
 def test_whatever_comes_there_is_a_usable_lease_or_none(steps: list[tuple[float, bytes]], again: bool) -> None:
     now, sent = 0.0, 1
@@ -194,6 +199,7 @@ def test_whatever_comes_there_is_a_usable_lease_or_none(steps: list[tuple[float,
     assert sent <= dhcp.MOST_SENT
 
 
+@settings(max_examples=EXAMPLES)
 @given(st.binary(max_size=1600))
 def test_noise_is_no_message(data: bytes) -> None:
     dhcp.decode(data)
