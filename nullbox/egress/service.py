@@ -23,6 +23,7 @@ from nullbox.egress.events import Denial, EventLog
 from nullbox.egress.expr import Command
 from nullbox.egress.links import (
     FIRST_MARK,
+    LEARNING,
     Link,
     LinkInfo,
     change,
@@ -217,7 +218,8 @@ class EgressService:
     def poll(self) -> list[Denial]:
         """Read the kernel's denial record into the event log; what is new."""
         with self._lock:
-            self._destinations.used(self._firewall.elements("learned"))
+            if any(LEARNING in link.marks for link in self._links.values()):
+                self._destinations.used(self._firewall.elements("learned"))
             return self._record.look({link.slot: link.agent for link in self._links.values()})
 
     def rules(self, agent: str | None = None) -> dict[str, Any]:
@@ -231,9 +233,9 @@ class EgressService:
 
     def learned(self, agent: str) -> dict[str, Any]:
         """What the agent reached since it began to learn, and the `allow` list that it would need."""
-        self.poll()
         with self._lock:
             link = self.link(agent)
+            self._destinations.used(self._firewall.elements("learned"))
             return report.learned(link, self._destinations.use_of(link), self._destinations.names_of(link))
 
     def link(self, agent: str) -> Link:

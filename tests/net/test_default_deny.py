@@ -157,6 +157,8 @@ def test_a_budget_of_calls_is_kept_by_the_kernel(lab: Lab) -> None:
     assert results == ["open"] * 3 + ["refused"] * 3
     denied = lab.host.call("elements", "denied")
     assert [item["elem"]["val"]["concat"][-1] for item in denied] == [3]
+    [denial] = [each for each in lab.host.call("denials") if each["kind"] != "ipv6"]
+    assert (denial["kind"], denial["address"], denial["port"], denial["count"]) == ("call budget", WEB, 443, 3)
 
 
 def test_a_closed_link_frees_its_flows_and_its_name(lab: Lab) -> None:
