@@ -72,7 +72,10 @@ def test_an_operators_day(machine: Machine, tmp_path: Path) -> None:
 
     assert "day 1.0.0: starting" in machine.ok("agent", "deploy", str(folder))
     assert machine.agent_state("day") == "starting"
-    machine.ok("agent", "wait", "day", "--timeout", f"{LONG:.0f}s")
+    waited = machine.nullctl("agent", "wait", "day", "--timeout", f"{LONG:.0f}s", timeout=LONG + 60)
+    assert waited.code == 0, "\n".join(
+        [waited.err, machine.ok("tree"), machine.ok("agent", "logs", "day"), machine.ok("-o", "json", "events")]
+    )
     until(lambda: "no way out" in machine.ok("agent", "logs", "day"), seconds=LONG, what="the agent's log")
     assert "good morning" in machine.ok("agent", "logs", "day", "--tail", "20")
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nullbox.cage.sandbox import mounts, network, privileges, syscalls
+from nullbox.cage.sandbox import mounts, network, privileges, shares, syscalls
 from nullbox.cage.sandbox.relay import Relay
 from nullbox.cage.vmm import Failure, NoVm, await_record, join_cgroup, read_plan, report, take_console
 from nullbox.cage.vmplan import ProcessSpec, VmPlan
@@ -49,8 +49,6 @@ def run(plan: VmPlan) -> int:
     join_cgroup(Path(plan.cgroup))
     folder = Path(plan.process.control).parent
     try:
-        for share in plan.shares:
-            prepare_share(Path(share.host), read_only=share.read_only)
         control = listen(Path(plan.process.control))
         relay = Relay(folder / "ctx.sock", Path(plan.process.ctx_socket))
         root = folder / "root"
@@ -74,15 +72,6 @@ def run(plan: VmPlan) -> int:
     return code if code >= 0 else 128 - code
 
 
-def prepare_share(path: Path, *, read_only: bool) -> None:
-    """A grant may name a folder that nobody has written to yet. Several agents, each a user of its own, may have
-    a write grant of one folder: everybody may make files there, and remove the own ones."""
-    if not path.exists():
-        path.mkdir(parents=True)
-    if not read_only:
-        path.chmod(0o1777)
-
-
 def listen(path: Path) -> socket.socket:
     """The control socket, which in a VM libkrun makes."""
     path.unlink(missing_ok=True)
@@ -102,7 +91,10 @@ def be_init(
         syscalls.unshare(NAMESPACES)
         mounts.leave_the_hosts()
         network.enter(plan.link)
-        mounts.build(root, plan, ctx_socket)
+        folders = [shares.opened(share) for share in plan.shares]  # of this namespace, or they could not be mounted
+        mounts.build(root, plan, ctx_socket, folders)
+        for descriptor in folders:
+            os.close(descriptor)
         syscalls.pivot_root(str(root))
         mounts.seal()
         socket.sethostname(plan.agent)

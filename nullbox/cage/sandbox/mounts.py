@@ -43,16 +43,17 @@ def leave_the_hosts() -> None:
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
 
 
-def build(root: Path, plan: VmPlan, ctx_socket: Path) -> None:
-    """Put the agent's root together on the folder `root`. ctx_socket: of the relay, on the host."""
+def build(root: Path, plan: VmPlan, ctx_socket: Path, folders: Sequence[int]) -> None:
+    """Put the agent's root together on the folder `root`. ctx_socket: of the relay, on the host. folders: descriptors
+    of the plan's shares, in their order."""
     assert plan.process is not None
     mount("nullbox", str(root), "tmpfs", HARMLESS, ROOT_OPTIONS)
     for path in plan.process.system:
         show(Path(path), root)
     show(Path(plan.process.library), root, LIBRARY_MOUNT)
-    for share in plan.shares:
+    for share, folder in zip(plan.shares, folders, strict=True):
         assert share.guest is not None
-        show(Path(share.host), root, share.guest, read_only=share.read_only)
+        show(Path(f"/proc/self/fd/{folder}"), root, share.guest, read_only=share.read_only)
     for name, flags, options in VOLATILE:
         (root / name).mkdir()
         mount("nullbox", str(root / name), "tmpfs", flags, options)
