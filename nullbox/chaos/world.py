@@ -94,6 +94,7 @@ class World(Outside):
         self.log = open(self.folder / "log", "wb")  # noqa: SIM115 - closed with the world
         self.outer = subprocess.Popen(
             [
+                *("setpriv", "--pdeathsig", "KILL"),  # whoever started it may be killed
                 *("nice", "-n", str(URGENCY)),
                 *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
                 *(sys.executable, "-m", "nullbox.chaos.inside", "init", str(self.folder)),

@@ -22,7 +22,7 @@ def missing() -> str:
     """What this machine lacks for a system in namespaces; empty when nothing."""
     if os.geteuid() != 0:
         return "root"
-    for program in ("unshare", "nsenter", "ip", "nft"):
+    for program in ("unshare", "nsenter", "setpriv", "ip", "nft"):
         if shutil.which(program) is None:
             return f"the program {program}"
     if not os.path.exists("/dev/net/tun"):
