@@ -21,12 +21,12 @@ from rich.text import Text
 TARGET = Path(__file__).parent / "images" / "session.svg"
 WIDTH = 92
 COMMANDS = (
-    "nullctl status",
-    "nullctl agent logs pulse --tail 2",
+    "nullctl tree",
+    "nullctl agent logs pulse --tail 1",
     "nullctl ctx latest reader.summary",
     "nullctl egress explain pulse example.com",
     "nullctl agent pause pulse",
-    "nullctl tree",
+    "nullctl agent list",
     "nullctl agent resume pulse",
 )
 
