@@ -15,10 +15,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import operators_day
 import pytest
 from hosted_system import LONG, NULLBOX, Up, eventually
+from operator_view import Machine
 
 from nullbox.host.hosted import Hosted, cgroup_mount
+from nullbox.host.run import RunFolder
 
 pytestmark = [
     pytest.mark.skipif(
@@ -269,6 +272,10 @@ def test_agents_outlive_their_actor_and_come_back_when_they_crash(up: Up) -> Non
     assert up.nulld.agent_inspect("sleeper")["vm"]["vmm"]["pid"] != sandbox
     kinds = [event["kind"] for event in up.nulld.events()["events"] if event["child"] == "cage:sleeper"]
     assert kinds.count("exit") >= 2
+
+
+def test_the_day_of_the_booted_machine_is_the_same_here(up: Up, tmp_path: Path) -> None:
+    operators_day.spend(Machine(RunFolder(up.hosted.run), "", 0.0), tmp_path)
 
 
 def test_several_instances_side_by_side(up: Up, folder: Path) -> None:
