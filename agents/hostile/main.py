@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nullbox_agent import Connection, ctx, log
+from nullbox_agent import Connection, CtxError, ctx, log
 
 REPORT = "hostile.report"
 TIMEOUT = 3.0
@@ -96,7 +96,7 @@ def read_anything() -> Any:
 
 def garble() -> str:
     """What is no message must cost this connection at most: the next one is served."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, CtxError):
         Connection(None, TIMEOUT).request("write\0", {"key": "\0"})
     return str(ctx.call("write", {"key": "hostile.big", "value": "x" * 300_000}))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from operator_view import Machine, until
 
@@ -23,7 +25,7 @@ def test_the_hostile_agent_gets_nowhere_and_is_put_on_record(machine: Machine) -
     assert "hostile" not in {entry["agent_id"] for entry in machine.json("ctx", "query", "pulse.")["entries"]}
 
     def refused() -> set[str] | None:
-        events = machine.json("events")
+        events = [json.loads(line) for line in machine.ok("-o", "json", "events").splitlines()]
         found = {e.get("what", "") for e in events if e["kind"] == "denied" and e["child"] == "cage:hostile"}
         return found if {"ctxgraph write", "ctxgraph delete", "ctxgraph latest", "ctxgraph watch"} <= found else None
 
