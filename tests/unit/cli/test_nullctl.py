@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import re
 import socket
 import subprocess
@@ -462,3 +463,23 @@ def test_a_reset_is_said_in_full_and_refused_where_nothing_lasts(system: System,
     refused = run(system, "power", "reset", "--state", "--yes")
     assert refused.code == 6
     assert "no STATE partition" in refused.err
+
+
+def test_a_deployment_shows_its_progress_on_a_terminal_and_nowhere_else(system: System, tmp_path: Path) -> None:
+    folder = tmp_path / "fresh"
+    folder.mkdir()
+    (folder / "AGENT.toml").write_text('[agent]\nname = "fresh"\nruntime = "python"\n')
+    (folder / "main.py").write_text("#" * 2_000_000)
+    argv = [*BINARY, "--socket", system.socket, "agent", "deploy", str(folder)]
+    quiet = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    near, far = pty.openpty()
+    shown = subprocess.run([*argv, "--replace"], stdout=subprocess.PIPE, stderr=far, text=True, timeout=60)
+    os.close(far)
+    said = os.read(near, 65536).decode()
+    os.close(near)
+    assert shown.stdout == "fresh 0.0.0: running\n"
+    steps = re.findall(r"\rsent (\d+) of (\d+) KiB", said)
+    assert len(steps) > 2
+    assert steps[-1] == (steps[-1][1], steps[-1][1])
+    assert said.endswith("KiB\r\n")
