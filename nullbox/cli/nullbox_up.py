@@ -15,7 +15,7 @@ from nullbox.host import acceleration, hosted
 from nullbox.host.hosted import Hosted, Instance
 from nullbox.host.qemu import BINARY
 from nullbox.host.run import MachineError, tail
-from nullbox.protocols.errors import EXIT_FAILED, EXIT_TIMED_OUT
+from nullbox.protocols.errors import EXIT_FAILED, EXIT_TIMED_OUT, NullBoxError
 
 READY_SECONDS = 120.0
 NO_ISOLATION = "the process driver is NO isolation boundary: agents share this host's kernel; for development only"
@@ -61,6 +61,8 @@ def up_command(driver: str, state: Path | None, agents: Path | None, config: Pat
       nullbox up
       nullbox up --driver process --state /tmp/one --agents ./my-agents
     """
+    if config is not None:
+        check_config(config, driver)
     home = Path(__file__).resolve().parents[2]
     what = Hosted(
         state=(state or home / "build" / "up").absolute(),
@@ -76,6 +78,17 @@ def up_command(driver: str, state: Path | None, agents: Path | None, config: Pat
                 say("starting again")
     except MachineError as error:
         fail(str(error))
+
+
+def check_config(config: Path, driver: str) -> None:
+    """Say what is wrong with a nulld.toml before anything is started; ends the command then."""
+    from nullbox.supervision.nulld import check_driver  # the whole actor system, for who needs it
+    from nullbox.supervision.settings import load
+
+    try:
+        check_driver(driver, load(config).driver)
+    except NullBoxError as error:
+        fail(f"{config} is wrong:\n{error.message}")
 
 
 def microvm_image(image: Path) -> Path:

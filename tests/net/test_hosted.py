@@ -329,6 +329,23 @@ def test_without_a_microvm_krun_is_refused_and_names_the_other_driver(folder: Pa
     assert not (folder / "s").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[supervision]\nmax_restart = 5\n", "supervision.max_restart is not a key"),
+        ('[cage]\ndriver = "process"\n', "nothing"),
+    ],
+)
+def test_a_wrong_file_is_refused_before_anything_is_started(folder: Path, text: str, says: str) -> None:
+    config = folder / "nulld.toml"
+    config.write_text(text)
+    words = ["up", "--state", str(folder / "s"), "--config", str(config), "--driver", "krun"]
+    done = subprocess.run([*NULLBOX, *words], capture_output=True, text=True, timeout=LONG)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert not (folder / "s").exists()
+
+
 def test_a_file_cannot_ask_for_the_process_driver(folder: Path) -> None:
     """nulld as in the image: no driver on its command line."""
     system = folder / "system"
