@@ -242,6 +242,7 @@ class World(Outside):
             self.ask("agent.stop", 15.0, name=agent)
         self.wait(lambda: not self.vmms(), 5.0, "the VMs to end")
         self.wait(lambda: not self.taps(), 5.0, "the TAPs to go")
+        self.wait(lambda: not self.rules()["elements of agents"], 5.0, "the rules of the agents to go")
 
     def start_agents(self) -> None:
         for agent in AGENTS:

@@ -38,6 +38,8 @@ class Journal:
         self._events: deque[dict[str, Any]] = deque(maxlen=keep)
         self._lines = 0
         self._descriptor = -1
+        self._torn = False
+        self._failing = False
         self._more: asyncio.Event | None = None
         self._waiting = 0
         self.last_seq = 0
@@ -85,7 +87,7 @@ class Journal:
         origin: tuple[str, int] | None = None,
         **detail: Any,
     ) -> dict[str, Any]:
-        """Record an event. A file that cannot be written to costs the persistence, not the event."""
+        """Record an event. A file that cannot be written to costs the persistence of this event, not the event."""
         event = {
             "seq": self.last_seq + 1,
             "ts": time.time() if ts is None else ts,
@@ -146,27 +148,38 @@ class Journal:
         if self._descriptor < 0:
             return
         try:
+            if self._torn:
+                _write_all(self._descriptor, b"\n")
+            self._torn = True
             _write_all(self._descriptor, _line(event, origin))
+            self._torn = False
             self._lines += 1
             if self._lines >= 2 * self._keep:
+                self._lines = self._keep  # where this fails, it is tried again so many events later
                 self._rewrite()
         except OSError as error:
-            log.error("the journal is not kept any more: %s", error)
-            self.close()
+            if not self._failing:
+                log.error("the journal cannot be written: %s", error)
+            self._failing = True
+        else:
+            if self._failing:
+                log.warning("the journal can be written again; event %d is the first", event["seq"])
+            self._failing = False
 
     def _rewrite(self) -> None:
         assert self._path is not None
         partial = self._path.with_name(f".{self._path.name}")
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        fd = os.open(partial, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
         try:
             for event in self._events:
                 _write_all(fd, _line(event, self.origin if event["seq"] == self.last_seq else None))
             os.fsync(fd)
-        finally:
+            partial.rename(self._path)
+        except BaseException:
             os.close(fd)
-        partial.rename(self._path)
+            raise
         os.close(self._descriptor)
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._descriptor = fd
         self._lines = len(self._events)
 
 

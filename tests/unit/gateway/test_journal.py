@@ -106,6 +106,48 @@ def test_a_full_disk_costs_the_file_and_not_the_events(tmp_path: Path) -> None:
     assert seqs(journal) == [1, 2]
 
 
+def test_it_is_kept_again_once_it_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the crash schedules of seeds 698 to 711: one failed write was the last that was tried."""
+    path = tmp_path / "events.jsonl"
+    journal = Journal(path)
+    journal.add("before")
+    write = os.write
+    with monkeypatch.context() as patch:
+        written: list[int] = []
+
+        def half(fd: int, data: bytes) -> int:
+            if written:
+                raise OSError(28, "No space left on device")
+            written.append(write(fd, bytes(data)[:10]))
+            return written[0]
+
+        patch.setattr(os, "write", half)
+        journal.add("meanwhile")
+    journal.add("after")
+    assert [event["kind"] for event in journal.since(0)["events"]] == ["before", "meanwhile", "after"]
+    journal.close()
+    again = Journal(path)
+    assert [event["kind"] for event in again.since(0)["events"]] == ["before", "after"]
+    assert again.last_seq == 3
+    again.close()
+
+
+def test_a_rewrite_that_fails_is_tried_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "events.jsonl"
+    journal = Journal(path, keep=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        for number in range(9):
+            journal.add("x", number=number)
+    for number in range(9, 13):
+        journal.add("x", number=number)
+    assert len(path.read_text().splitlines()) <= 2 * 4
+    journal.close()
+    again = Journal(path, keep=4)
+    assert seqs(again) == [10, 11, 12, 13]
+    again.close()
+
+
 def test_waiting_ends_with_the_next_event() -> None:
     async def main() -> None:
         journal = Journal(None)
