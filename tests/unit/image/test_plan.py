@@ -153,3 +153,15 @@ def test_a_quick_image_is_not_taken_for_a_final_one(tmp_path: Path) -> None:
     assert up_to_date(stamp, image, "key", 3)
     assert not up_to_date(stamp, image, "key", 19)
     assert not up_to_date(stamp, image, "other", 3)
+
+
+def test_the_image_people_run_has_the_two_agents_that_start_by_themselves_and_the_test_image_has_all() -> None:
+    root = Path(__file__).resolve().parents[3]
+    names = {name: [folder.name for folder in variant.agent_folders(root)] for name, variant in VARIANTS.items()}
+    assert names[RELEASE] == ["pulse", "reader"]
+    assert {"pulse", "hostile", "alice", "crasher"} <= set(names["test"])
+    assert names["bare"] == []
+    for variant in VARIANTS.values():
+        for _, source in variant.programs:
+            assert (root / source).is_file()
+    assert not VARIANTS[RELEASE].programs
