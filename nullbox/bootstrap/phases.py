@@ -16,7 +16,7 @@ from nullbox.bootstrap.cmdline import Cmdline
 from nullbox.bootstrap.host import Host
 from nullbox.bootstrap.log import Level
 from nullbox.bootstrap.mounts import MOUNTS, Mount
-from nullbox.bootstrap.sysctls import LOG, SYSCTLS, Sysctl
+from nullbox.bootstrap.sysctls import LOG, SYSCTLS, Sysctl, reserve
 
 Log = Callable[[str, Level], None]
 Clock = Callable[[], float]
@@ -82,6 +82,12 @@ def sysctl_task(sysctl: Sysctl) -> Task:
     return Task(f"set {sysctl.name}", set_and_check, OnFailure.TOLERATED)
 
 
+def set_reserve(host: Host, cmdline: Cmdline) -> str | None:
+    """Set what depends on the machine's memory."""
+    wanted = reserve(host.read("/proc/meminfo"))
+    return None if wanted is None else sysctl_task(wanted).run(host, cmdline)
+
+
 def directory_task(path: str, mode: int) -> Task:
     """Make one directory."""
     return Task(f"make {path}", lambda host, _: host.make_directory(path, mode))
@@ -110,7 +116,7 @@ BOOT: Final = (
         ),
     ),
     Phase("proof", (Task("prove that / is read-only", lambda host, _: host.prove_read_only("/")),)),
-    Phase("sysctls", tuple(sysctl_task(s) for s in SYSCTLS)),
+    Phase("sysctls", (*(sysctl_task(s) for s in SYSCTLS), Task("set the reserve", set_reserve, OnFailure.TOLERATED))),
     Phase("directories", tuple(directory_task(path, mode) for path, mode in RUN_DIRECTORIES)),
     Phase(
         "state",

@@ -48,6 +48,8 @@ SYSCTLS: Final = (
     Sysctl("fs.protected_regular", "2", "no opening of planted files", KSPP),
     Sysctl("fs.suid_dumpable", "0", "no dumps of privileged processes", KSPP),
     Sysctl("vm.overcommit_memory", "1", "a VM's memory is mapped whole and touched as it is used", VM),
+    Sysctl("vm.watermark_scale_factor", "1", "without swap, a larger distance between the marks is agents' memory", VM),
+    Sysctl("vm.percpu_pagelist_high_fraction", "2048", "no more than that lies by in lists of single processors", VM),
     Sysctl("net.ipv4.ip_forward", "0", "egress turns forwarding on, after its rules are loaded", IP),
     Sysctl("net.ipv4.conf.all.rp_filter", "1", "strict reverse-path check (RFC 3704)", IP),
     Sysctl("net.ipv4.conf.default.rp_filter", "1", "the same for TAPs made later", IP),
@@ -67,3 +69,21 @@ SYSCTLS: Final = (
     Sysctl("net.ipv6.conf.default.disable_ipv6", "1", "agents' TAPs speak IPv4 only", IP),
     Sysctl("net.ipv6.conf.all.accept_ra", "0", "no routes from the network", IP),
 )
+
+RESERVE: Final = "vm.min_free_kbytes"
+LEAST_RESERVE: Final = 1024
+"""KiB; below it the kernel deadlocks under load (vm.rst)."""
+
+
+def reserve(meminfo: str) -> Sysctl | None:
+    """What the kernel keeps free for itself: a thousandth of the memory, a third of its own choice on a machine of 2
+    GiB.
+
+    meminfo: the content of /proc/meminfo (proc_meminfo(5)); None is returned for what is none.
+    """
+    for line in meminfo.splitlines():
+        name, _, rest = line.partition(":")
+        words = rest.split()
+        if name == "MemTotal" and words and words[0].isdigit():
+            return Sysctl(RESERVE, str(max(LEAST_RESERVE, int(words[0]) // 1024)), "as much as it needs", VM)
+    return None

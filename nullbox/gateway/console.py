@@ -23,6 +23,8 @@ from nullbox.protocols.errors import NullBoxError
 
 PATH = Path("/dev/console")
 LOOK_EVERY = 2.0
+LOOK_AT_START = 0.5
+"""Seconds between two looks until the system is healthy for the first time: somebody may be waiting for it."""
 SIOCGIFADDR = 0x8915
 """netdevice(7): the IPv4 address of an interface."""
 LONGEST = 200
@@ -105,18 +107,20 @@ class Console:
 async def show(core: Core, console: Console, period: float = LOOK_EVERY) -> None:
     """Run for ever: events as they come, and the summary whenever it says something new."""
     said: list[str] = []
+    up = False
     seen = core.journal.last_seq
     version = str(machine.versions()["version"])
     while True:
         events = core.journal.since(seen)["events"]
         console.write([event_line(event) for event in events if worth_showing(event)])
-        if events or not said:
-            # Without an event nothing has changed, and nobody needs to be asked.
+        if events or not up:
+            # Once it is up, nothing has changed without an event, and nobody needs to be asked.
             seen = core.journal.last_seq
             with contextlib.suppress(NullBoxError):
                 tree, _ = await core.tree_soon()
+                up = up or views.healthy(tree)
                 now = summary(tree, version, addresses())
                 if now != said:
                     console.write(now)
                     said = now
-        await asyncio.sleep(period)
+        await asyncio.sleep(period if up else min(period, LOOK_AT_START))

@@ -48,7 +48,7 @@ def test_power_is_lost_twenty_times(tmp_path: Path) -> None:
     with booted(ROOT / "build", tmp_path / "last", "bare.squashfs", state=disk.path) as machine:
         assert machine.json("status")["state"]["kind"] == "disk"
         assert machine.nullctl("ctx", "verify", timeout=300).code == 0
-        assert machine.json("ctx", "agents")[0]["entries"] >= len(acknowledged)
+        assert sum(writer["entries"] for writer in machine.json("ctx", "agents")) >= len(acknowledged)
     print(f"{cuts} losses of power, {len(acknowledged)} acknowledged writes, all there")
 
 
