@@ -8,9 +8,12 @@ import socket
 import struct
 import subprocess
 import time
+import tomllib
 from pathlib import Path
 
 import netlab
+import outside
+import prober
 import pytest
 from namelab import NameHost, NameServer, Zone, lookup
 from netlab import WEB, Lab, Servers, ethernet, ipv4, mac
@@ -193,3 +196,46 @@ def test_the_resolver_of_musl_understands_the_answers(named: Lab, tmp_path: Path
     subprocess.run(["musl-gcc", "-static", "-o", program, str(tmp_path / "resolve.c")], check=True)
     assert client(named, program, "web.example.com") == f"{WEB}\n"
     assert client(named, program, "evil.example.org").startswith("error:")
+
+
+def probe(lab: Lab, resolver: str) -> dict[str, str]:
+    """The account of the agent that the boot tests let loose in a VM, here in agent 0's namespace."""
+    script = 'printf "nameserver %s\\noptions timeout:2 attempts:1\\n" "$1" > "$2"'
+    script += '; mount --bind "$2" /etc/resolv.conf; shift 2; exec timeout 50 "$@"'
+    told = []
+    with netlab.scratch() as path:
+        program = lab.spawn("agent0", ["sh", "-c", script, "sh", resolver, path, "python3", str(prober.PROGRAM)])
+        assert program.stdout is not None
+        for line in program.stdout:
+            told.append(line.rstrip())
+            if "prober: done" in line:
+                break
+    program.kill()
+    return prober.account(told)
+
+
+def test_the_prober_finds_what_it_must_and_all_of_it_is_on_record() -> None:
+    with Lab(host=NameHost) as lab:
+        lab.host.call("prepare")
+        manifest = tomllib.loads(prober.PROGRAM.with_name("AGENT.toml").read_text())["capabilities"]
+        policy = parse_policy(manifest["network"]["allow"], manifest["max_api_calls_per_hour"])
+        lab.host.call("open_link", "agent0", policy)
+        lab.host.call("open_link", "agent1", parse_policy([]))
+        lab.worker("internet", NameServer).call("tell", outside.ZONES)
+        servers = lab.worker("internet", lambda: Servers(tcp=outside.TCP_PORTS, udp=outside.UDP_PORTS))
+        assert prober.wrong(probe(lab, ONE.gateway)) == {}
+        assert set(servers.call("hits")) == {("tcp", netlab.HOST_OUTSIDE, 443)}
+        denials = [each for each in lab.host.call("denials") if each["agent"] == "agent0"]
+        assert prober.unrecorded(denials) == {}
+
+
+def test_twin_without_rules_the_prober_gets_everywhere(open_lab: Lab) -> None:
+    open_lab.worker("internet", NameServer).call("tell", outside.ZONES)
+    servers = open_lab.worker("internet", lambda: Servers(tcp=outside.TCP_PORTS, udp=outside.UDP_PORTS))
+    open_lab.worker("host", lambda: Servers(tcp=[22], udp=[53]))
+    open_lab.worker("agent1", lambda: Servers(tcp=[80]))
+    verdicts = probe(open_lab, netlab.UPSTREAM)
+    unheard = {what for what, verdict in verdicts.items() if not {"open", "sent"} & set(verdict.split("/"))}
+    # The lab's name server says nothing before it is asked; its datagrams come back from another address.
+    assert unheard == {"dns over tcp to another server", "multicast dns", "quic"}
+    assert {("udp", ONE.guest, port) for port in outside.UDP_PORTS} <= set(servers.call("hits"))
