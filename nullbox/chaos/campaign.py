@@ -126,6 +126,7 @@ class Campaign:
         self.history.append(f"    {taken} taken, healthy after {took:.2f} s, touched {sorted(hit.names)}")
         if taken:
             self.report.recoveries.append(took)
+            self.report.beyond.append(max(0.0, took - (allowed - RECOVERY)))
             self.report.seen["several faults"] += taken > 1
             if took > allowed:
                 self.report.late.append(f"{schedule}: {took:.1f} s, promised {allowed:.1f} s")
