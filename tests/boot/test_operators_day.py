@@ -25,7 +25,6 @@ def alone(machine: Machine) -> Iterator[None]:
         machine.ok("agent", "resume", name)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_an_operators_day(machine: Machine, tmp_path: Path) -> None:
     operators_day.spend(machine, tmp_path)
