@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from crash_lab import LACKS
 
+from nullbox.chaos.board import When
+from nullbox.chaos.faults import Fault
+from nullbox.chaos.points import BY_NAME, POINTS
 from nullbox.chaos.steps import AGENTS
 from nullbox.chaos.world import World
 
@@ -123,3 +126,29 @@ def test_a_vm_whose_agent_was_removed_meanwhile_is_ended(fresh: World) -> None:
         [launcher] = victims(fresh, "launcher")
         os.kill(launcher, signal.SIGKILL)
         fresh.wait(fresh.at_rest, 20.0, "both agents again")
+
+
+def arm(world: World, name: str, when: When, fault: Fault) -> None:
+    world.board.arm(POINTS.index(BY_NAME[name]), when, fault)
+
+
+def test_a_vm_that_cannot_be_adopted_at_first_lives_on(world: World) -> None:
+    """For want of memory at the wrong moment it was once ended."""
+    vms, before = world.vmms(), world.tree()["cage:alpha"]["incarnation"]
+    arm(world, "cage/Vm.adopt", When.BEFORE, Fault.ENOMEM)
+    os.kill(world.actors()["cage:alpha"], signal.SIGKILL)
+    world.wait(world.board.taken, 10.0, "the fault")
+    world.settle(20.0)
+    assert world.vmms() == vms
+    assert world.tree()["cage:alpha"]["incarnation"] == before + 2
+
+
+@pytest.mark.parametrize("when", list(When))
+def test_a_cage_that_dies_around_the_note_of_its_vm_leaves_one_vm(world: World, when: When) -> None:
+    [old] = world.vmms()["alpha"]
+    arm(world, "cage/PidRecord.save", when, Fault.SIGKILL)
+    with world.send("agent.restart", name="alpha"):
+        world.wait(world.board.taken, 10.0, "the fault")
+    world.settle(20.0)
+    [vm] = world.vmms()["alpha"]
+    assert vm != old
