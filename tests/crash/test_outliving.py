@@ -145,6 +145,7 @@ def test_a_vm_that_cannot_be_adopted_at_first_lives_on(world: World) -> None:
 
 @pytest.mark.parametrize("when", list(When))
 def test_a_cage_that_dies_around_the_note_of_its_vm_leaves_one_vm(world: World, when: When) -> None:
+    """What is not noted ends by itself, and is in nobody's way."""
     [old] = world.vmms()["alpha"]
     arm(world, "cage/PidRecord.save", when, Fault.SIGKILL)
     with world.send("agent.restart", name="alpha"):
