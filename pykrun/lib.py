@@ -11,7 +11,6 @@ Sources: dlopen(3), libkrun.h.
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -45,6 +44,8 @@ def candidates(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
 
 def wheel_folder() -> Path | None:
     """The folder in which the `smolmachines` package keeps the library, without importing that package."""
+    import importlib.metadata  # the half of a VMM's memory, and not needed where the library is named
+
     try:
         files = importlib.metadata.files(WHEEL) or []
     except importlib.metadata.PackageNotFoundError:
