@@ -24,7 +24,7 @@ def encode(config: Mapping[str, Any]) -> str:
     """The word.
 
     config: `name`, `version`, `argv` (list of words), `mounts` (list of tag, path, read-only), and `net` (interface,
-    address, prefix, gateway) if there is a card.
+    address, prefix, gateway) if there is a card, `health` (port, path, seconds, failures) if there is a check.
 
     Raises:
         ValueError: it would be longer than `MAX_CHARACTERS`, or a word holds a tab or a line break.
@@ -33,6 +33,8 @@ def encode(config: Mapping[str, Any]) -> str:
     lines += [["mount", tag, path, "ro" if read_only else "rw"] for tag, path, read_only in config["mounts"]]
     if "net" in config:
         lines.append(["net", *map(str, config["net"])])
+    if "health" in config:
+        lines.append(["health", *map(str, config["health"])])
     for text in (word for line in lines for word in line):
         if "\t" in text or "\n" in text:
             raise ValueError(f"the guest's configuration carries no tab and no line break, so not {text!r}")

@@ -46,7 +46,7 @@ DATA = "/data"
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 
 # signal(7); Python ignores SIGPIPE and SIGXFSZ, and an ignored signal stays so across execve(2)
-SIGTERM = 15
+SIGKILL, SIGTERM = 9, 15
 IGNORED_BY_PYTHON = (13, 25)
 
 # linux/sockios.h, linux/if.h, linux/route.h
@@ -59,6 +59,18 @@ TMPFS = (
     ("/run", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755"),
 )
 """Where the agent may write on a root that is read-only: mount point, flags, options. /dev/shm is init's work."""
+
+UMASK = 0o002
+"""What the agent makes below /data, the group of that folder may change: the other agents that may write there."""
+
+HEALTH_MODULE = "nullbox_health"
+"""By its name: in a guest it is beside this file, and on the host, where the development driver uses us, nowhere."""
+
+UNHEALTHY = 124
+"""Exit code of a VM whose agent did not answer its health check."""
+
+GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL for an agent that failed its health check."""
 
 WELCOME_SECONDS = 10.0
 """How long the end of an agent waits for the host to have heard of it."""
@@ -73,7 +85,9 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         config = decode(arguments)
         prepare(config)
-        supervisor = Supervisor(listen(), Agent(config))
+        health = load_health(config)
+        os.umask(UMASK)
+        supervisor = Supervisor(listen(), Agent(config), health)
     except Unready as error:
         print(f"nullbox: the agent cannot start: {error}", file=sys.stderr, flush=True)
         sys.exit(FAILED)
@@ -95,6 +109,9 @@ def decode(arguments: list[str]) -> dict[str, Any]:
         if "net" in found:
             interface, address, prefix, gateway = found["net"]
             config["net"] = (interface, address, int(prefix), gateway)
+        if "health" in found:
+            port, path, interval, failures = found["health"]
+            config["health"] = (int(port), path, int(interval), int(failures))
     except (ValueError, LookupError, zlib.error) as error:
         raise Unready(f"its configuration cannot be read: {error}") from error
     return config
@@ -188,6 +205,16 @@ def rtentry(gateway: str) -> bytes:
     return head + struct.pack("HhLPhPLLH6x", RTF_UP | RTF_GATEWAY, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
+def load_health(config: dict[str, Any]) -> Any:
+    """The manifest's health check, or None (`nullbox_health.py`)."""
+    if "health" not in config:
+        return None
+    sys.path.append(LIBRARY)
+    health = __import__(HEALTH_MODULE)
+
+    return health.Health(*config["health"])
+
+
 def environment(config: dict[str, Any]) -> dict[str, str]:
     """The whole environment of the agent. Outside a VM the configuration may say otherwise in places."""
     return {
@@ -227,10 +254,10 @@ class Agent:
             self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return self._code
 
-    def terminate(self) -> None:
-        """SIGTERM, unless it is gone."""
+    def terminate(self, signal: int = SIGTERM) -> None:
+        """Send it a signal, unless it is gone."""
         if self.poll() is None:
-            os.kill(self.pid, SIGTERM)
+            os.kill(self.pid, signal)
 
 
 def listen() -> _socket.socket:
@@ -245,25 +272,41 @@ def listen() -> _socket.socket:
 class Supervisor:
     """Waits for the agent's end, and serves the host meanwhile: one connection, the newest."""
 
-    def __init__(self, listener: _socket.socket, agent: Agent) -> None:
+    def __init__(self, listener: _socket.socket, agent: Agent, health: Any = None) -> None:
         self._listener = listener
         self._agent = agent
+        self._health = health
         self._host: _socket.socket | None = None
         self._rest = b""
         self._welcomed = False
 
     def run(self) -> int:
-        """Until the agent ends: its exit status, or 128 and the number of the signal that killed it.
+        """Until the agent ends: its exit status, or 128 and the number of the signal that killed it, or UNHEALTHY.
 
         An agent may end before the host has heard of it. A VM that ends unheard looks like one whose guest crashed
         while booting, so the launcher stays until it was welcomed, if the host does so in time.
         """
-        while (code := self._agent.poll()) is None:
-            self._serve([self._agent.ending], None)
+        failed: str | None = None
+        code: int | None = None
+        while failed is None and (code := self._agent.poll()) is None:
+            self._serve([self._agent.ending], self._health.left() if self._health else None)
+            failed = self._health.step() if self._health else None
+        if code is None:
+            code = self._end_unhealthy(str(failed))
         until = time.monotonic() + WELCOME_SECONDS
         while not self._welcomed and (left := until - time.monotonic()) > 0:
             self._serve([], left)
         return code if code >= 0 else 128 - code
+
+    def _end_unhealthy(self, why: str) -> int:
+        """SIGTERM, and SIGKILL when the grace is over. Whatever the agent makes of it, it has failed."""
+        print(f"nullbox: the agent is not healthy and is ended: {why}", file=sys.stderr, flush=True)
+        self._agent.terminate()
+        until = time.monotonic() + GRACE
+        while self._agent.poll() is None and (left := until - time.monotonic()) > 0:
+            self._serve([self._agent.ending], left)
+        self._agent.terminate(SIGKILL)
+        return UNHEALTHY
 
     def hello(self) -> bytes:
         """The first line of every connection."""
