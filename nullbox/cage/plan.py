@@ -189,6 +189,9 @@ def guest_config(manifest: Manifest, link: Link | None, shares: tuple[Share, ...
         "argv": command,
         "mounts": [[share.tag, share.guest, share.read_only] for share in shares if share.guest is not None],
     }
+    if manifest.health_check is not None:
+        check = manifest.health_check
+        config["health"] = [check.port, check.path, check.interval_secs, check.max_failures]
     if link is not None:
         config["net"] = [INTERFACE, link.guest_address, link.prefix, link.gateway_address]
     return config
