@@ -185,7 +185,7 @@ def test_a_runner_waits_until_it_is_noted(folder: Path, reader: int) -> None:
 def test_a_runner_that_nobody_noted_ends_and_touches_nothing(
     folder: Path, reader: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cage that was killed between the start of its VMM and the note of it once left one that nobody knew, in the way of the next."""
+    """A cage that was killed before it noted its VMM once left one that nobody knew, in the way of the next."""
     made = planned(folder, cgroup=folder / "cgroup", library="/nonexistent.so")
     (folder / "plan.json").write_text(planfile.dumps(made))
     started: list[int] = []
