@@ -7,9 +7,10 @@ SHELL := /bin/bash
 PYTHON := build/venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 FLAVOUR ?= virt
+SIGNING = $(if $(KEY)$(CERT),--key "$(KEY)" --cert "$(CERT)")
 export CC := $(if $(filter clang%,$(CC)),$(CC),gcc)
 
-.PHONY: help setup kernel image test-image run stop test test-fast test-full crash fuzz bench scaling docs lint hooks changelog clean
+.PHONY: help setup kernel image iso test-image run stop test test-fast test-full crash fuzz bench scaling docs lint hooks changelog clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -24,8 +25,14 @@ setup: ## install missing system packages, make build/venv
 kernel: setup ## build/bzImage (CC=clang: with clang, FLAVOUR=…: another flavour)
 	@$(PYTHON) -m kernel.build --flavour $(FLAVOUR) --cc $(firstword $(subst -, ,$(CC))) --output build/bzImage
 
-image: setup ## build/root.squashfs
-	@$(PYTHON) -m image.build
+image: setup kernel ## build/root.squashfs, nullbox.efi, nullbox.img, sbom.json (signed with KEY=… CERT=…; FLAVOUR=…)
+	@$(PYTHON) -m image.build $(if $(ON_CORRUPTION),--on-corruption $(ON_CORRUPTION))
+	@$(PYTHON) -m image.artefacts disk --kernel build/bzImage --flavour $(FLAVOUR) $(SIGNING)
+
+iso: setup ## build/nullbox.iso, for CD and USB, with the kernel for real machines (KEY=… CERT=…)
+	@$(PYTHON) -m kernel.build --flavour hardware --cc $(firstword $(subst -, ,$(CC))) --output build/bzImage-hardware
+	@$(PYTHON) -m image.build $(if $(ON_CORRUPTION),--on-corruption $(ON_CORRUPTION))
+	@$(PYTHON) -m image.artefacts iso --kernel build/bzImage-hardware --flavour hardware $(SIGNING)
 
 test-image: setup ## build/test.squashfs: with the agents that only the boot tests want; bare.squashfs: without any
 	@$(PYTHON) -m image.build --variant test
@@ -44,7 +51,7 @@ test: setup kernel image test-image ## the test suite, QEMU tests included (what
 test-fast: setup ## the tests that need no QEMU and no kernel
 	@$(PYTEST) -m "not boot and not slow and not net" -n 2
 
-test-full: setup kernel image test-image ## all tests at full size
+test-full: setup kernel image test-image iso ## all tests at full size
 	@NULLBOX_FULL=1 $(PYTEST)
 
 crash: setup ## crash schedules of the actor tree: SEED=… N=…

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.command import argument_parser, finish
-from nullbox.host import acceleration, qemu
+from nullbox.host import acceleration, qemu, verified
 from nullbox.host.qemu import Machine
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
@@ -68,10 +68,16 @@ def timed(machine: Machine, done: Callable[[subprocess.Popen[bytes]], bool]) -> 
 def measure(rounds: int, folder: Path) -> dict[str, list[float]]:
     choice = acceleration.choose(qemu.BINARY)
     print(f"acceleration: {choice}", flush=True)
+    image = BUILD / "bare.squashfs"
     ours = Machine(
-        BUILD / "bzImage", BUILD / "bare.squashfs", folder / "console", folder / "gateway.sock", kvm=choice.kvm
+        BUILD / "bzImage",
+        image,
+        folder / "console",
+        folder / "gateway.sock",
+        kvm=choice.kvm,
+        verified=verified.read(image),
     )
-    base = replace(ours, root=baseline_root(folder))
+    base = replace(ours, root=baseline_root(folder), verified=None)
     sides: dict[str, tuple[Machine, Callable[[subprocess.Popen[bytes]], bool]]] = {
         "baseline": (base, lambda process: process.poll() is not None),
         "healthy": (ours, lambda process: bool(HEALTHY.search(ours.console.read_text(errors="replace")))),

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from image.contents import GUEST, KRUN_LIBRARIES, LIBRARIES, LIBRARY_PATH, MAX_BYTES
+from image.contents import EXECUTABLES, GUEST, KRUN_LIBRARIES, LIBRARIES, LIBRARY_PATH, MAX_BYTES
 
 FORBIDDEN_PROGRAMS = frozenset(
     name
@@ -47,8 +47,14 @@ class Elf:
     needed: tuple[str, ...]
 
 
-def violations(listing: Iterable[Listed], origins: Mapping[str, str], elves: Iterable[Elf]) -> list[str]:
-    """Every broken rule as a sentence. `origins`: path → origin of all that the build put in."""
+def violations(
+    listing: Iterable[Listed], origins: Mapping[str, str], elves: Iterable[Elf], programs: Iterable[str] = ()
+) -> list[str]:
+    """Every broken rule as a sentence.
+
+    origins: path → origin of all that the build put in. programs: what a variant of the image may execute besides.
+    """
+    executables = {*EXECUTABLES, *programs}
     rows = sorted(listing, key=lambda row: row.path)
     found: list[str] = []
     for row in rows:
@@ -63,11 +69,27 @@ def violations(listing: Iterable[Listed], origins: Mapping[str, str], elves: Ite
             found.append(f"/{row.path} is setuid or setgid")
         if row.mode & stat.S_IWOTH:
             found.append(f"/{row.path} is writable by all")
+        if stat.S_ISREG(row.mode) and row.mode & 0o111 and row.path not in executables:
+            found.append(f"/{row.path} is executable, and image.contents.EXECUTABLES does not list it")
         if name in FORBIDDEN_PROGRAMS and stat.S_ISREG(row.mode):
             found.append(f"/{row.path} is a program that the image must not have")
         if not (stat.S_ISREG(row.mode) or stat.S_ISDIR(row.mode)):
             found.append(f"/{row.path} is neither file, folder nor link")
-    return found + unloadable(elves)
+    code = list(elves)
+    return found + unlisted(code, origins) + unloadable(code)
+
+
+def unlisted(elves: Iterable[Elf], origins: Mapping[str, str]) -> list[str]:
+    """Machine code that no table chose: a program, a shared object, an extension module of Python from elsewhere."""
+    chosen = set(EXECUTABLES)
+    chosen |= {f"{prefix}{LIBRARY_PATH}/{library.soname}" for library in LIBRARIES for prefix in ("", f"{GUEST}/")}
+    chosen |= {f"system/lib/{name}" for name in KRUN_LIBRARIES}
+    found = []
+    for elf in elves:
+        module = elf.path.endswith(".so") and origins.get(elf.path, "").startswith(("debian:libpython3", "pypi:"))
+        if elf.path not in chosen and not module:
+            found.append(f"/{elf.path} is machine code that no table of image.contents lists")
+    return found
 
 
 def unloadable(elves: Iterable[Elf]) -> list[str]:

@@ -12,8 +12,9 @@ import time
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
-from image import audit, contents, plan, squash, stage, texts
+from image import audit, contents, plan, sbom, squash, stage, texts, verity
 from image.audit import Listed
 from image.debian import DEFAULT_SUITE, DebianArchiveError
 from image.imports import Rules
@@ -21,6 +22,8 @@ from image.interpreter import ImagePython, InterpreterError
 from image.plan import Entry
 from image.sources import SourceError, Sources, fetch
 from image.variants import RELEASE, VARIANTS, Variant
+from nullbox.host import verified
+from nullbox.host.verified import OnCorruption
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 HOST_ONLY = ("nullbox/chaos/", "nullbox/cli/", "nullbox/host/", "nullbox/testing.py")
@@ -134,8 +137,8 @@ def listed(root: Path) -> list[Listed]:
     return rows
 
 
-def build(repository: Path, output: Path, variant: Variant, level: int) -> None:
-    """Fetch, plan, compile, write, check and squash."""
+def build(repository: Path, output: Path, variant: Variant, level: int, on_corruption: OnCorruption) -> None:
+    """Fetch, plan, compile, write, check, squash and append the hash tree."""
     work = output / variant.work
     work.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -155,22 +158,27 @@ def build(repository: Path, output: Path, variant: Variant, level: int) -> None:
     stage.write_tree(entries, compiled, root)
     stage.write_manifest(entries, work / "manifest.json")
     step(f"checking {len(entries)} paths")
-    broken = audit.violations(listed(root), {e.path: e.origin for e in entries}, squash.elves(root))
+    programs = [path for path, _ in variant.programs]
+    broken = audit.violations(listed(root), {e.path: e.origin for e in entries}, squash.elves(root), programs)
     if broken:
         raise BuildError("the image breaks its rules:\n  " + "\n  ".join(broken))
     step("compressing")
-    image = output / variant.file
-    squash.make(root, image, level)
-    size = image.stat().st_size
+    image, scratch = output / variant.file, work / "root.squashfs"
+    squash.make(root, scratch, level)
+    sealed = verity.seal(scratch, on_corruption)
+    size = scratch.stat().st_size
     if variant.name == RELEASE and level == variant.level and (too_large := audit.too_large(size)):
-        image.unlink()
         raise BuildError(too_large[0])
+    verified.beside(image).unlink(missing_ok=True)  # never beside an image that it does not describe
+    scratch.replace(image)
+    verified.beside(image).write_text(sealed.to_json())
+    stage.write_json(sbom.components(sources), work / "components.json")
     step(f"{image.relative_to(repository)}: {size / 1e6:.1f} MB of at most {contents.MAX_BYTES / 1e6:.0f}")
 
 
 def up_to_date(stamp: Path, image: Path, key: str, level: int) -> bool:
     """Whether the image at hand was made from inputs of this key, compressed at least as well."""
-    if not (stamp.is_file() and image.is_file()):
+    if not (stamp.is_file() and image.is_file() and verified.beside(image).is_file()):
         return False
     made_from, _, made_at = stamp.read_text().strip().partition(" ")
     return made_from == key and int(made_at or 0) >= level
@@ -181,18 +189,24 @@ def main() -> int:
     parser.add_argument("--refresh", action="store_true", help="build even if nothing has changed")
     parser.add_argument("--variant", choices=sorted(VARIANTS), default=RELEASE, help="default: %(default)s")
     parser.add_argument("--level", type=int, help="zstd level; 3 is quick, for trying things")
+    parser.add_argument(
+        "--on-corruption",
+        choices=get_args(OnCorruption),
+        default="panic",
+        help="what the kernel does about a block of the root that is not as it was built; default: %(default)s",
+    )
     arguments = parser.parse_args()
     variant = VARIANTS[arguments.variant]
     level = arguments.level or variant.level
     output = REPOSITORY / "build"
     stamp, image = output / variant.work / "stamp", output / variant.file
-    key = input_key(REPOSITORY, variant)
+    key = stage.digest(input_key(REPOSITORY, variant), arguments.on_corruption)
     if not arguments.refresh and up_to_date(stamp, image, key, level):
         say(f"build/{variant.file} is up to date ({image.stat().st_size / 1e6:.1f} MB)")
         return 0
     stamp.unlink(missing_ok=True)
     try:
-        build(REPOSITORY, output, variant, level)
+        build(REPOSITORY, output, variant, level, arguments.on_corruption)
     except (BuildError, DebianArchiveError, SourceError, InterpreterError, plan.PlanError, squash.ToolError) as error:
         print(f"image: {error}", file=sys.stderr)
         return 1

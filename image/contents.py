@@ -21,7 +21,7 @@ STDLIB_PATH = f"usr/lib/{PYTHON}"
 GUEST = "system/guest"
 """The guests' root, below the image's."""
 
-MAX_BYTES = 32_000_000
+MAX_BYTES = 24_000_000
 """Largest image that the build accepts."""
 
 
@@ -85,6 +85,18 @@ PROGRAMS = (
 LOADER = ("libc6", "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
 INTERPRETER = ("python3.13-minimal", f"usr/bin/{PYTHON}")
 STDLIB_PACKAGES = ("libpython3.13-minimal", "libpython3.13-stdlib")
+EXECUTABLES = MappingProxyType(
+    {
+        INTERPRETER[1]: "the interpreter that everything runs in",
+        LOADER[1]: "the dynamic loader of the interpreter and of libkrun",
+        "usr/sbin/init": "PID 1, a script of the interpreter",
+        f"{GUEST}/{INTERPRETER[1]}": "the interpreter of Python agents, in their VMs",
+        f"{GUEST}/{LOADER[1]}": "its dynamic loader",
+        **{program.path: program.started_by for program in PROGRAMS},
+    }
+)
+"""Every file of the image that may be executed → what for. The build fails on any other."""
+
 CERTIFICATES = ("ca-certificates", "usr/share/ca-certificates/mozilla")
 """Mozilla's certificate authorities, for guests that call HTTPS services."""
 

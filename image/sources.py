@@ -32,10 +32,14 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class Unpacked:
-    """A package or distribution on disk: `folder` holds its files, `origin` names it with its version."""
+    """A package or distribution on disk: `folder` holds its files, `origin` names it with its version.
+
+    sha256: of the file that was fetched.
+    """
 
     folder: Path
     origin: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,7 @@ def fetch_debian(names: Iterable[str], say: Say) -> dict[str, Unpacked]:
         package.name: Unpacked(
             _unpack_once(deb, lambda target, deb=deb: extract(deb, target)),  # type: ignore[misc]
             f"debian:{package.spec}",
+            package.sha256,
         )
         for package, deb in zip(packages, debs, strict=True)
     }
@@ -150,7 +155,7 @@ def fetch(say: Say) -> Sources:
     """Everything that the tables of `contents` name, unpacked."""
     debian = fetch_debian(debian_package_names(), say)
     pypi = {
-        item.name: Unpacked(unpack_distribution(download(item, say)), f"pypi:{item.name}=={item.version}")
+        item.name: Unpacked(unpack_distribution(download(item, say)), f"pypi:{item.name}=={item.version}", item.sha256)
         for item in contents.DISTRIBUTIONS
     }
     return Sources(debian, pypi)

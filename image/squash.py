@@ -19,9 +19,11 @@ class ToolError(Exception):
     """One of the tools failed; the message has its words."""
 
 
-def _run(argv: list[str]) -> str:
+def run(argv: list[str], epoch: int | None = None) -> str:
+    """Run a tool; what it printed. epoch: the SOURCE_DATE_EPOCH that it is given, for tools that take times from it."""
+    environment = _environment() | ({} if epoch is None else {"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"})
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=_environment())
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
     except FileNotFoundError:
         raise ToolError(f"{argv[0]} is not installed; `make setup` installs it") from None
     if done.returncode:
@@ -30,7 +32,7 @@ def _run(argv: list[str]) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The tools' own reading of SOURCE_DATE_EPOCH would contradict the times given by option."""
+    """Without the caller's SOURCE_DATE_EPOCH: mksquashfs' reading of it would contradict the times given by option."""
     return {k: v for k, v in os.environ.items() if k != "SOURCE_DATE_EPOCH"} | {"LC_ALL": "C.UTF-8"}
 
 
@@ -44,18 +46,18 @@ def make(root: Path, image: Path, level: int = 19) -> None:
     argv += ["-b", BLOCK_SIZE, "-all-root", "-all-time", "0", "-mkfs-time", "0", "-root-mode", "0755"]
     argv += ["-no-xattrs", "-no-exports", "-noappend", "-no-progress", "-quiet"]
     scratch.unlink(missing_ok=True)
-    _run(argv)
+    run(argv)
     scratch.replace(image)
 
 
 def listing(image: Path) -> list[Listed]:
     """Everything in an image, the root folder itself left out."""
-    return parse_unsquashfs(_run(["unsquashfs", "-lln", str(image)]))
+    return parse_unsquashfs(run(["unsquashfs", "-lln", str(image)]))
 
 
 def unpack(image: Path, target: Path) -> None:
     """Unpack an image into a folder that does not exist yet."""
-    _run(["unsquashfs", "-no-progress", "-quiet", "-no-xattrs", "-dest", str(target), str(image)])
+    run(["unsquashfs", "-no-progress", "-quiet", "-no-xattrs", "-dest", str(target), str(image)])
 
 
 def elves(root: Path) -> list[Elf]:
@@ -70,7 +72,7 @@ def elves(root: Path) -> list[Elf]:
     if not found:
         return []
     # A second file, even the same one twice, makes readelf name every file that it shows.
-    text = _run(["readelf", "--dynamic", "--wide", *map(str, found), str(found[-1])])
+    text = run(["readelf", "--dynamic", "--wide", *map(str, found), str(found[-1])])
     return [
         Elf(str(Path(elf.path).relative_to(root)), elf.needed)
         for elf in {elf.path: elf for elf in parse_needed(text)}.values()

@@ -10,35 +10,53 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from nullbox.host import verified
+from nullbox.host.verified import VerifiedRoot
 
 BINARY = "qemu-system-x86_64"
 GATEWAY_PORT = "nullbox.gateway.0"
 """Name of the virtio-serial port that leads to the gateway: `/dev/virtio-ports/` of the machine has it."""
 
-KERNEL_ARGUMENTS = (
-    "root=/dev/vda",
-    "ro",
-    "rootfstype=squashfs",
-    "init=/sbin/init",
-    "console=ttyS0",
-    "panic=-1",
-    "random.trust_cpu=on",
-    "TERM=dumb",
-)
-"""Boots the image without initramfs; a panic restarts the machine at once, which `-no-reboot` turns into an end.
+SYSTEM_ARGUMENTS = ("ro", "rootfstype=squashfs", "init=/sbin/init", "random.trust_cpu=on", "TERM=dumb")
+"""What every boot of the image needs, without initramfs, beside the root and the console.
 The kernel hands TERM to PID 1: the console is a log file, so nothing is to be coloured."""
+
+KERNEL_ARGUMENTS = (*SYSTEM_ARGUMENTS, "console=ttyS0", "panic=-1")
+"""The same for a kernel that QEMU starts: a panic restarts the machine at once, which `-no-reboot` turns into an
+end."""
 
 KVM = ("-accel", "kvm", "-cpu", "host")
 TCG = ("-accel", "tcg,thread=multi", "-cpu", "max")
 """Software emulation. `max` includes AMD's SVM, so that microVMs run inside, emulated as well."""
 
 
+Medium = Literal["disk", "cdrom", "usb"]
+"""What firmware boots from: a virtio disk, a SATA CD drive, a USB stick."""
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """UEFI firmware of a machine that boots as a real one does.
+
+    code: the program. variables: its writable store, of this machine only. secure: the build for Secure Boot, whose
+    variables only code in system management mode can change.
+    """
+
+    code: Path
+    variables: Path
+    secure: bool = False
+
+
 @dataclass(frozen=True)
 class Machine:
     """A virtual machine that runs NullBox.
 
-    kernel, root: the bzImage and the SquashFS file. kvm: hardware virtualization, or else emulation.
-    cpus: virtual processors; None: `CPUS`. memory_mib: in MiB. console: file that gets what the serial console prints.
+    kernel, root: the bzImage and the SquashFS file; with `firmware`, root is a whole disk or ISO image, attached as
+    `medium`, and the kernel is what firmware finds there. verified: the root's hash; None: the root is not verified.
+    kvm: hardware virtualization, or else emulation. cpus: virtual processors; None: `CPUS`. memory_mib: in MiB.
+    console: file that gets what the serial console prints.
     gateway: Unix socket that QEMU listens on, for one client: the machine's port `nullbox.gateway.0`.
     qmp: Unix socket of QEMU's own control protocol. state: raw disk image for what is to last (see `state_disk`);
     without one the machine forgets. It is written past the host's page cache (`cache=none`), and a flush of the machine
@@ -49,7 +67,7 @@ class Machine:
     reboots: a reboot is one, and not the end of QEMU. extra: more options of QEMU.
     """
 
-    kernel: Path
+    kernel: Path | None
     root: Path
     console: Path
     gateway: Path
@@ -64,6 +82,9 @@ class Machine:
     append: tuple[str, ...] = ()
     reboots: bool = False
     extra: tuple[str, ...] = ()
+    verified: VerifiedRoot | None = None
+    firmware: Firmware | None = None
+    medium: Medium = "disk"
     binary: str = BINARY
 
 
@@ -72,6 +93,9 @@ TCG_ARGUMENTS = ("tsc=reliable",)
 delays of a busy host as drift, and falls back to the HPET, each reading of which stops every emulated processor: a
 microVM inside then takes ten times as long to boot, or does not get up at all."""
 
+
+STUB_ARGUMENTS = "io.systemd.stub.kernel-cmdline-extra"
+"""Name of the SMBIOS string whose value the EFI stub of a unified kernel image adds to its command line."""
 
 CPUS = {True: 2, False: 1}
 """Virtual processors, with KVM and without. QEMU's emulation of SVM (seen with 7.2) is not safe when two processors run
@@ -91,9 +115,7 @@ def argv(machine: Machine) -> list[str]:
         command += ["-no-reboot"]
     command += ["-name", "nullbox", "-machine", "q35", *(KVM if machine.kvm else TCG)]
     command += ["-smp", str(machine.cpus or CPUS[machine.kvm]), "-m", f"{machine.memory_mib}M"]
-    arguments = (*KERNEL_ARGUMENTS, *(() if machine.kvm else TCG_ARGUMENTS), *machine.append)
-    command += ["-kernel", str(machine.kernel), "-append", " ".join(arguments)]
-    command += _disk("root", machine.root, read_only=True)
+    command += _from_firmware(machine, machine.firmware) if machine.firmware else _from_kernel(machine)
     if machine.state:
         command += _disk("state", machine.state, read_only=False)
     command += ["-chardev", f"file,id=console,path={_value(machine.console)}", "-serial", "chardev:console"]
@@ -115,6 +137,37 @@ def argv(machine: Machine) -> list[str]:
 
 def _wire_ends(wire: Path) -> list[tuple[str, Path]]:
     return [("local", wire.with_name(wire.name + ".qemu")), ("remote", wire.with_name(wire.name + ".peer"))]
+
+
+def kernel_arguments(machine: Machine) -> str:
+    """The command line of a kernel that QEMU starts."""
+    root = verified.arguments(machine.verified, "/dev/vda") if machine.verified else ("root=/dev/vda",)
+    return " ".join((*root, *KERNEL_ARGUMENTS, *_added(machine)))
+
+
+def _added(machine: Machine) -> tuple[str, ...]:
+    return (*(() if machine.kvm else TCG_ARGUMENTS), *machine.append)
+
+
+def _from_kernel(machine: Machine) -> list[str]:
+    command = ["-kernel", str(machine.kernel), "-append", kernel_arguments(machine)]
+    return command + _disk("root", machine.root, read_only=True)
+
+
+def _from_firmware(machine: Machine, firmware: Firmware) -> list[str]:
+    """Firmware, its variables, the medium. More kernel arguments go to the EFI stub, which takes them from SMBIOS."""
+    command = ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_value(firmware.code)}"]
+    command += ["-drive", f"if=pflash,unit=1,format=raw,file={_value(firmware.variables)}"]
+    if firmware.secure:
+        command += ["-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"]
+    if added := " ".join(_added(machine)):
+        command += ["-smbios", f"type=11,value={STUB_ARGUMENTS}={added.replace(',', ',,')}"]
+    if machine.medium == "disk":
+        return command + _disk("root", machine.root, read_only=False)
+    command += ["-drive", f"file={_value(machine.root)},format=raw,if=none,id=root,readonly=on"]
+    if machine.medium == "cdrom":
+        return [*command, "-device", "ide-cd,drive=root"]
+    return [*command, "-device", "qemu-xhci", "-device", "usb-storage,drive=root"]
 
 
 def _disk(name: str, path: Path, *, read_only: bool) -> list[str]:

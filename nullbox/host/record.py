@@ -62,11 +62,12 @@ class Record:
 def identity_of(machine: Machine) -> str:
     """A hash of all that makes two machines alike: kernel, image, and every setting that is not a host path."""
     state = hashlib.sha256()
-    for path in (machine.kernel, machine.root):
+    for path in filter(None, (machine.kernel, machine.root)):
         with path.open("rb") as file:
             state.update(hashlib.file_digest(file, "sha256").digest())
     rest = (machine.kvm, machine.cpus, machine.memory_mib, machine.watchdog, machine.network, machine.append)
-    state.update(repr((rest, str(machine.state), str(machine.wire), machine.reboots, machine.extra)).encode())
+    boot = (machine.firmware is not None, machine.medium, machine.verified)
+    state.update(repr((rest, boot, str(machine.state), str(machine.wire), machine.reboots, machine.extra)).encode())
     return state.hexdigest()
 
 

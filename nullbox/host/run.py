@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nullbox.host import acceleration, qemu, record
+from nullbox.host import acceleration, qemu, record, verified
 from nullbox.host.acceleration import Choice
 from nullbox.host.qemu import Machine
 from nullbox.host.record import Record
@@ -93,12 +93,13 @@ def describe_machine(
         MachineError: kernel or image are not built.
     """
     kernel, root = build / "bzImage", build / image
-    for path in (kernel, root):
+    for path in (kernel, root, verified.beside(root)):
         if not path.is_file():
             raise MachineError(f"{path} is not there; `make kernel image` builds it")
     choice = acceleration.choose(qemu.BINARY)
     files: dict[str, Any] = {"console": folder.console, "gateway": folder.gateway, "qmp": folder.qmp}
-    return Machine(kernel=kernel, root=root, kvm=choice.kvm, **files, **more), choice
+    machine = Machine(kernel=kernel, root=root, verified=verified.read(root), kvm=choice.kvm, **files, **more)
+    return machine, choice
 
 
 def running(folder: RunFolder) -> Record | None:

@@ -25,6 +25,13 @@ PACKAGES = (
     "ca-certificates",  # pip and apt over https
     "binutils",  # readelf checks the image
     "squashfs-tools",  # makes the image
+    "dosfstools",  # the file system that firmware reads, and what is on it
+    "mtools",
+    "xorriso",  # the ISO image
+    "sbsigntool",  # signs the kernel image, and makes keys for the tests of it
+    "openssl",
+    "cryptsetup-bin",  # the tests' second opinion on the hash tree
+    "ovmf",  # firmware for the tests that boot as a real machine does
     "qemu-system-x86",  # runs it
     "seabios",  # QEMU's firmware, only recommended by it
     "libnftables1",  # the tests load rulesets, in namespaces of their own

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from image import audit, squash
+from image import audit, squash, verity
 from image.audit import Listed
 from image.contents import GUEST, HOST_MOUNT_POINTS, MAX_BYTES
+from nullbox.bootstrap.mounts import MOUNTS
+from nullbox.host import verified
+from nullbox.host.verified import BLOCK
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 IMAGE = BUILD / "root.squashfs"
@@ -51,7 +54,9 @@ def test_there_is_no_shell_under_any_name(unpacked: Path) -> None:
     assert sorted(str(path.relative_to(unpacked)) for path in programs) == [
         f"{GUEST}/usr/bin/python3.13",
         "usr/bin/python3.13",
+        "usr/sbin/e2fsck",
         "usr/sbin/init",
+        "usr/sbin/mke2fs",
     ]
 
 
@@ -66,6 +71,32 @@ def test_mount_points_are_empty_and_there(listing: list[Listed]) -> None:
     for name in HOST_MOUNT_POINTS:
         assert stat.S_ISDIR(by_path[name].mode)
         assert not any(path.startswith(f"{name}/") for path in by_path)
+
+
+def test_no_file_has_extended_attributes_and_so_none_has_capabilities() -> None:
+    """SquashFS 4.0: `xattr_id_table_start`, at byte 56 of the superblock, is all ones when there is no such table."""
+    with IMAGE.open("rb") as file:
+        superblock = file.read(96)
+    assert superblock[:4] == b"hsqs"
+    assert superblock[56:64] == b"\xff" * 8
+
+
+def test_what_is_mounted_is_mounted_on_folders_that_are_there(listing: list[Listed]) -> None:
+    """So no path of the root is writable that the mount table does not name: everything else is the verified device."""
+    by_path = {row.path: row for row in listing}
+    for mount in MOUNTS:
+        top = mount.target.split("/")[1]
+        assert top in HOST_MOUNT_POINTS, f"{mount.target} lies in no mount point of image.contents"
+        assert stat.S_ISDIR(by_path[top].mode)
+
+
+def test_the_hash_tree_behind_the_image_is_the_one_of_its_description() -> None:
+    described = verified.read(IMAGE)
+    content = IMAGE.read_bytes()
+    data = content[: described.data_blocks * BLOCK]
+    hashes, root = verity.tree(data)
+    assert root == described.root_hash
+    assert content[len(data) :] == hashes
 
 
 def test_size() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nullbox.host import run
+from nullbox.host.qemu import Machine as Description
 from nullbox.host.run import RunFolder
 
 NULLCTL = Path(sys.executable).parent / "nullctl"
@@ -140,12 +141,14 @@ def booted(
     extra: tuple[str, ...] = (),
     seconds: float = 300.0,
     wait: bool = True,
+    adjust: Callable[[Description], Description] = lambda machine: machine,
 ) -> Iterator[Machine]:
     """Boot a machine with a folder of its own; it is powered off, or ended by its pid, whatever happens.
 
     With the test image it is one whose processes `Machine.kill` can end. state: its state disk. wire: where its network
     card leads (see `host.qemu`). append, reboots, extra: as there.
     seconds: until it has to be healthy; wait: until it is.
+    adjust: changes the machine that would be booted into the one that is.
     """
     folder = RunFolder(scratch / "run")
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -165,7 +168,7 @@ def booted(
     )
     began = time.monotonic()
     try:
-        run.start(folder, description, str(choice))
+        run.start(folder, adjust(description), str(choice))
         if wait:
             run.wait_ready(folder, seconds)
         yield Machine(folder, str(choice), time.monotonic() - began)

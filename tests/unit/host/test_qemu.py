@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from nullbox.host.qemu import GATEWAY_PORT, Machine, argv
+from nullbox.host.qemu import GATEWAY_PORT, Firmware, Machine, argv
+from nullbox.host.verified import VerifiedRoot
 
 MACHINE = Machine(Path("/b/bzImage"), Path("/b/root.squashfs"), Path("/r/console.log"), Path("/r/gateway.sock"))
 
@@ -32,6 +33,35 @@ def test_the_root_is_read_only_twice_and_the_first_disk() -> None:
     assert state == "file=/b/state,format=raw,if=none,id=state,cache=none"
     words = value(command, "-append").split()
     assert {"ro", "root=/dev/vda", "rootfstype=squashfs"} <= set(words)
+
+
+def test_a_verified_root_is_opened_through_its_hash_alone() -> None:
+    words = value(argv(replace(MACHINE, verified=VerifiedRoot(1000, "ab" * 32))), "-append")
+    assert words.startswith('dm-mod.create="root,,,ro,0 8000 verity 1 /dev/vda /dev/vda ')
+    assert "root=/dev/dm-0" in words.split()
+    assert "root=/dev/vda" not in words.split()
+
+
+def test_firmware_finds_the_kernel_itself() -> None:
+    firmware = Firmware(Path("/f/code.fd"), Path("/r/vars.fd"))
+    command = argv(replace(MACHINE, kernel=None, firmware=firmware, append=("a=1,2",)))
+    assert "-kernel" not in command
+    assert "-append" not in command
+    code, variables, disk = values(command, "-drive")
+    assert code == "if=pflash,unit=0,format=raw,readonly=on,file=/f/code.fd"
+    assert "readonly" not in variables
+    assert "readonly" not in disk
+    assert value(command, "-smbios") == ("type=11,value=io.systemd.stub.kernel-cmdline-extra=tsc=reliable a=1,,2")
+    assert "-global" not in command
+    assert "smm=on" in argv(replace(MACHINE, firmware=replace(firmware, secure=True)))
+
+
+def test_a_cd_and_a_usb_stick_are_not_written_to() -> None:
+    firmware = Firmware(Path("/f/code.fd"), Path("/r/vars.fd"))
+    for medium, device in (("cdrom", "ide-cd,drive=root"), ("usb", "usb-storage,drive=root")):
+        command = argv(replace(MACHINE, kernel=None, firmware=firmware, medium=medium))
+        assert device in values(command, "-device")
+        assert values(command, "-drive")[-1].endswith("readonly=on")
 
 
 def test_the_gateways_port_has_the_name_that_the_machine_looks_for() -> None:

@@ -7,7 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from image.audit import Elf, Listed, parse_mode, parse_needed, parse_unsquashfs, too_large, unloadable, violations
+from image.audit import (
+    Elf,
+    Listed,
+    parse_mode,
+    parse_needed,
+    parse_unsquashfs,
+    too_large,
+    unlisted,
+    unloadable,
+    violations,
+)
 from image.contents import LIBRARIES, LIBRARY_PATH
 
 FILE, FOLDER, LINK = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755, stat.S_IFLNK | 0o777
@@ -39,6 +49,22 @@ def test_a_bad_row_is_named(row: Listed, words: str) -> None:
     (found,) = judged(row)
     assert f"/{row.path}" in found
     assert words in found
+
+
+def test_only_what_is_listed_may_be_executed() -> None:
+    (found,) = judged(Listed("usr/bin/new", stat.S_IFREG | 0o755))
+    assert "/usr/bin/new is executable" in found
+    assert judged(Listed("usr/lib/x.py", stat.S_IFREG | 0o644)) == []
+
+
+def test_machine_code_that_no_table_lists_is_named() -> None:
+    module = "usr/lib/python3.13/lib-dynload/_x.so"
+    assert unlisted([Elf(module, ())], {module: "debian:libpython3.13-stdlib=1"}) == []
+    assert unlisted([Elf(GOOD.path, ()), Elf(f"{LIBRARY_PATH}/libc.so.6", ())], {}) == []
+    for path, origin in ((module, "nullbox:x.so"), ("usr/lib/hidden", "debian:libc6=1"), ("usr/lib/libq.so.1", "")):
+        assert unlisted([Elf(path, ())], {path: origin}) == [
+            f"/{path} is machine code that no table of image.contents lists"
+        ]
 
 
 def test_a_path_without_origin_is_named() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from image.build import input_key, up_to_date
 from image.contents import DISTRIBUTIONS, LIBRARIES
 from image.plan import Entry, PlanError, certificate_bundle, host_modules, module_name, our_entry, with_folders
 from image.sources import Unpacked, pip_arguments
+from image.stage import drop_debug_information
 from image.variants import RELEASE, VARIANTS
+from nullbox.host.verified import beside
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -150,6 +154,8 @@ def test_a_quick_image_is_not_taken_for_a_final_one(tmp_path: Path) -> None:
     assert not up_to_date(stamp, image, "key", 19)
     stamp.write_text("key 3\n")
     image.write_text("")
+    assert not up_to_date(stamp, image, "key", 3), "nothing says what its root hash is"
+    beside(image).write_text("")
     assert up_to_date(stamp, image, "key", 3)
     assert not up_to_date(stamp, image, "key", 19)
     assert not up_to_date(stamp, image, "other", 3)
@@ -165,3 +171,19 @@ def test_the_image_people_run_has_the_two_agents_that_start_by_themselves_and_th
         for _, source in variant.programs:
             assert (root / source).is_file()
     assert not VARIANTS[RELEASE].programs
+
+
+def test_debug_information_is_left_out_of_libraries_and_nothing_else(tmp_path: Path) -> None:
+    source, library, text = tmp_path / "x.c", tmp_path / "x.so", tmp_path / "text"
+    source.write_text("int answer(void) { return 42; }\n")
+    subprocess.run(["gcc", "-g", "-shared", "-o", library, source], check=True)
+    text.write_text(".debug_info\0")
+    before = library.stat().st_size
+    for path in (library, text):
+        drop_debug_information(path)
+    assert library.stat().st_size < before
+    assert ctypes.CDLL(str(library)).answer() == 42
+    assert text.read_text() == ".debug_info\0"
+    stripped = library.read_bytes()
+    drop_debug_information(library)
+    assert library.read_bytes() == stripped
