@@ -40,6 +40,11 @@ REPRODUCIBLE = {
     "KBUILD_BUILD_TIMESTAMP": "1970-01-01 00:00:00 UTC",
     "LC_ALL": "C",
 }
+FASTER = {
+    "KCFLAGS": "-pipe",  # no temporary files between the compiler and the assembler
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # huge pages for the compiler's memory, where the host gives them
+}
+"""Changes the time that a build takes, and nothing of what it makes."""
 LOG_TAIL_LINES = 30
 
 
@@ -164,6 +169,7 @@ def compile_into(
         environment = {**os.environ, **REPRODUCIBLE}
         for inherited in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KCFLAGS", "ARCH", "CROSS_COMPILE"):
             environment.pop(inherited, None)
+        environment |= FASTER
 
         progress.begin("configuring", time.monotonic())
         wanted = Path(folder) / "wanted.config"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kernel import check, hardening, source
+from kernel import check, hardening, source, system
 from kernel.flavours import FLAVOURS, read_fragments
 from nullbox.egress.ruleset import Base, base_commands
 
@@ -84,6 +84,13 @@ def test_cages_have_what_they_are_made_of(option: str) -> None:
     assert VIRT[option] == "y"
 
 
+@pytest.mark.parametrize(
+    "option", ["DM_VERITY", "DM_INIT", "CRYPTO_SHA256", "EFI_STUB", "EFI_PARTITION", "EXT4_FS", "PSTORE_RAM"]
+)
+def test_the_verified_boot_has_what_it_is_made_of(option: str) -> None:
+    assert VIRT[option] == "y"
+
+
 @pytest.mark.parametrize("option", ["BRIDGE", "VLAN_8021Q", "XFRM", "IP_NF_IPTABLES", "NFT_COMPAT", "VHOST_VSOCK"])
 def test_nothing_asks_for_what_no_cage_needs(option: str) -> None:
     assert VIRT.get(option, "n") == "n"
@@ -108,6 +115,12 @@ def built() -> dict[str, str]:
 @pytest.mark.boot
 def test_no_option_of_the_fragments_fell_away(built: dict[str, str]) -> None:
     assert [str(difference) for difference in check.compare(VIRT, built)] == []
+
+
+@pytest.mark.boot
+def test_the_kernel_follows_every_recommendation_or_says_why_not(built: dict[str, str]) -> None:
+    _, findings = system.assess(built, "virt")
+    assert [str(fault) for fault in hardening.faults(findings)] == []
 
 
 @pytest.mark.boot
