@@ -14,6 +14,7 @@ def ended(machine: Machine, name: str) -> int:
     return int(machine.node(f"cage:{name}")["last_exit"]["code"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("still")
 def test_the_hostile_agent_gets_nowhere_and_is_put_on_record(machine: Machine) -> None:
     machine.ok("agent", "start", "hostile")
