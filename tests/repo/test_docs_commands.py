@@ -19,6 +19,8 @@ RUN_ON_A_SYSTEM = ("docs/quickstart.md", "docs/tutorial.md", "docs/operations.md
 """Pages that tests/net/test_docs.py and tests/boot/test_docs.py follow from top to bottom."""
 
 QUICK_START = "tests/boot/test_docs.py::test_the_quick_start_from_make_run_to_make_stop"
+DISK = "tests/firmware/test_disk.py::test_firmware_starts_the_kernel_from_the_esp_and_the_system_gets_healthy"
+SIGNED = "tests/firmware/test_secure_boot.py::test_a_disk_signed_with_the_enrolled_key_starts"
 HOSTED = "tests/net/test_hosted.py::"
 
 COVERED = {
@@ -29,6 +31,14 @@ COVERED = {
     "sudo nullbox up": f"{HOSTED}test_without_a_microvm_krun_is_refused_and_names_the_other_driver",
     "sudo nullbox up --driver process --state /srv/dev": f"{HOSTED}test_an_operators_day_and_nothing_left_of_it",
     "nullctl --socket /srv/dev/run/nulld.sock status": f"{HOSTED}test_an_operators_day_and_nothing_left_of_it",
+    "dd if=build/nullbox.img of=/dev/DISK bs=4M conv=fsync": DISK,
+    "cp /usr/share/OVMF/OVMF_VARS_4M.fd vars.fd": DISK,
+    "qemu-system-x86_64 -machine q35 -accel kvm -cpu host -smp 2 -m 2G -nographic "
+    "-drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd "
+    "-drive if=pflash,format=raw,file=vars.fd -drive if=virtio,format=raw,file=build/nullbox.img": DISK,
+    'openssl req -new -x509 -newkey rsa:2048 -nodes -sha256 -days 3650 -subj "/CN=my NullBox key" '
+    "-keyout key.pem -out cert.pem": SIGNED,
+    "make image KEY=key.pem CERT=cert.pem": SIGNED,
     "make test-fast": "tests/repo/test_docs_clone.py::test_from_a_clone_to_a_green_test",
     "git clone … && cd nullbox": "tests/repo/test_docs_clone.py::test_from_a_clone_to_a_green_test",
     "make setup": "tests/repo/test_docs_clone.py::test_from_a_clone_to_a_green_test",

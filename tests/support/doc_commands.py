@@ -98,11 +98,7 @@ def steps(page: Path) -> list[Command | File]:
         elif block.info == "console":
             found += _session(page, block)
         elif block.info == "sh":
-            found += [
-                Command(page, block.line + number, _without_remark(line), None)
-                for number, line in enumerate(block.lines)
-                if line.strip() and not line.lstrip().startswith("#")
-            ]
+            found += _script(page, block)
     return found
 
 
@@ -117,6 +113,20 @@ def on_a_running_system(page: Path) -> list[Command | File]:
 
 def commands(page: Path) -> list[Command]:
     return [step for step in steps(page) if isinstance(step, Command)]
+
+
+def _script(page: Path, block: Block) -> list[Command]:
+    """The commands of a block without output; a backslash at the end of a line joins it with the next."""
+    found: list[Command] = []
+    text, first = "", 0
+    for number, line in enumerate(block.lines):
+        first = first if text else number
+        text += line.removesuffix("\\").strip() + " "
+        if not line.endswith("\\"):
+            if text.strip() and not text.startswith("#"):
+                found.append(Command(page, block.line + first, _without_remark(text), None))
+            text = ""
+    return found
 
 
 def _session(page: Path, block: Block) -> list[Command]:
