@@ -201,7 +201,7 @@ def test_the_resolver_of_musl_understands_the_answers(named: Lab, tmp_path: Path
 def probe(lab: Lab, resolver: str) -> dict[str, str]:
     """The account of the agent that the boot tests let loose in a VM, here in agent 0's namespace."""
     script = 'printf "nameserver %s\\noptions timeout:2 attempts:1\\n" "$1" > "$2"'
-    script += '; mount --bind "$2" /etc/resolv.conf; shift 2; exec timeout 50 "$@"'
+    script += '; mount --bind "$2" /etc/resolv.conf; shift 2; exec "$@"'
     told = []
     with netlab.scratch() as path:
         program = lab.spawn("agent0", ["sh", "-c", script, "sh", resolver, path, "python3", str(prober.PROGRAM)])
