@@ -1,0 +1,1 @@
+print("first: begins", flush=True)
