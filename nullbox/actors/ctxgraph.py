@@ -43,7 +43,7 @@ class CtxgraphActor(BaseActor):
 
     def on_open_channel(self, message: OpenChannel, sender: Address) -> None:
         try:
-            path = self._service.open_channel(message.agent, message.read, message.write)
+            path = self._service.open_channel(message.agent, message.read, message.write, message.uid)
         except NullBoxError as error:
             refuse(self, sender, message.request_id, error)
             return

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -89,7 +90,10 @@ class LineBuffer:
 
 
 class ControlClient:
-    """One connection to a guest's launcher, made again until it says hello. Never blocks."""
+    """One connection to a guest's launcher, made again until it says hello. Never blocks.
+
+    owner: the user whose socket it has to be; None for any. The VMM makes the socket, so the path alone proves nothing.
+    """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         """clock: seconds that only grow."""
@@ -99,6 +103,7 @@ class ControlClient:
         self._socket: socket.socket | None = None
         self._lines = LineBuffer()
         self._terminate = False
+        self.owner: int | None = None
         self.hello: Hello | None = None
 
     def fileno(self) -> int:
@@ -151,6 +156,8 @@ class ControlClient:
         connection.setblocking(False)
         try:
             connection.connect(str(self._path))
+            if self.owner is not None and self.owner != _listener_of(connection):
+                raise PermissionError(f"{self._path} is somebody else's socket")
         except OSError:  # not there yet, nobody listens yet, or its backlog is full: the next step tries again
             connection.close()
             return False
@@ -172,3 +179,9 @@ class ControlClient:
         with contextlib.suppress(OSError):
             # Some 20 bytes into an empty socket: they fit, or the connection is gone and the next one sends them.
             self._socket.send(command)
+
+
+def _listener_of(connection: socket.socket) -> int:
+    """The user who called listen(2) at the other end (SO_PEERCRED, unix(7))."""
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)

@@ -38,7 +38,7 @@ def make_plan(
         NullBoxError: as `plan` and `plan_process`; `invalid`, no such driver.
     """
     if driver == KRUN:
-        return plan(manifest, facts.gather(manifest.name, cgroups, layout.library_dir), site, link)
+        return plan(manifest, facts.gather(manifest.name, cgroups, layout.library_dir, layout.data), site, link)
     if driver == PROCESS:
         return plan_process(manifest, _process_facts(manifest.name, cgroups), site, link)
     raise NullBoxError(ErrorCode.INVALID, f"driver is {driver!r}; allowed: {KRUN}, {PROCESS}")

@@ -11,7 +11,7 @@ def reason(record: ExitRecord | None, *, asked: str, failure: str | None, late: 
 
     record: how the VMM ended; None when nobody could learn it.
     asked: why it was asked to stop, or empty.
-    failure: why the runner could not start a VM, or None.
+    failure: why the runner could not start a VM, or None. Of no meaning once a guest was heard of.
     late: the guest did not come up in time and was killed for it.
     heard: the launcher in the guest said hello. It does before it ends, however short its agent's life was; a VMM
         whose guest crashed or reset itself before ends with 0, too, and no agent ran.
@@ -23,7 +23,7 @@ def reason(record: ExitRecord | None, *, asked: str, failure: str | None, late: 
     code = record.code if record is not None else None
     if asked:
         return ExitReason("shutdown", f"{how} ({asked})", code)
-    if failure is not None:
+    if failure is not None and not heard:
         return ExitReason("failed", f"no VM: {failure}", code)
     if late:
         return ExitReason("failed", "the guest did not come up in time", code)

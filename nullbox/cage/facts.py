@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from nullbox.cage.cgroup import CgroupTree
 from nullbox.cage.plan import HostFacts
+from nullbox.cage.volumes import Volumes
 from nullbox.protocols.errors import ErrorCode, NullBoxError
+from pykrun.elf import exported
+from pykrun.functions import FUNCTIONS
 
 
 def total_memory_mib(meminfo: str) -> int:
@@ -41,26 +47,42 @@ def committed_mib(cgroups: CgroupTree, apart_from: str) -> int:
     return total
 
 
-def gather(agent: str, cgroups: CgroupTree, library_dir: Path) -> HostFacts:
-    """The facts for planning `agent`'s VM.
+def libkrun(library_dir: Path) -> tuple[str, frozenset[str]]:
+    """The library that a VMM is to load, and what it exports. Nothing is loaded into this process: an actor would keep
+    some 60 MB mapped for a list of names.
 
-    library_dir: where to look for libkrun before anywhere else.
+    library_dir: where to look before anywhere else.
 
     Raises:
         NullBoxError: `unavailable`, there is no usable libkrun.
     """
-    from pykrun import Library
-
     bundled = library_dir / "libkrun.so"
     try:
-        library = Library(str(bundled)) if bundled.exists() else Library.find()
-    except OSError as error:
-        raise NullBoxError(ErrorCode.UNAVAILABLE, f"cannot load libkrun: {error}") from error
+        if bundled.exists():
+            return str(bundled), frozenset(FUNCTIONS) & exported(bundled)
+        found = subprocess.run(
+            [sys.executable, "-m", "pykrun"], capture_output=True, text=True, timeout=60, check=False
+        )
+        if found.returncode != 0:
+            raise OSError(found.stderr.strip() or f"python -m pykrun ended with {found.returncode}")
+        told = json.loads(found.stdout)
+        return str(told["path"]), frozenset(told["functions"])
+    except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
+        raise NullBoxError(ErrorCode.UNAVAILABLE, f"cannot use libkrun: {error}") from error
+
+
+def gather(agent: str, cgroups: CgroupTree, library_dir: Path, data: Path) -> HostFacts:
+    """The facts for planning `agent`'s VM. library_dir: see `libkrun`. data: the tree behind `/data`.
+
+    Raises:
+        NullBoxError: `unavailable`, there is no usable libkrun.
+    """
+    library, functions = libkrun(library_dir)
     return HostFacts(
         cpus=os.cpu_count() or 1,
         memory_mib=total_memory_mib(Path("/proc/meminfo").read_text()),
-        committed_mib=committed_mib(cgroups, agent),
-        functions=library.functions,
-        library=library.path,
+        committed_mib=committed_mib(cgroups, agent) + Volumes(data).used_mib(),
+        functions=functions,
+        library=library,
         emulated=is_emulated(Path("/proc/cpuinfo").read_text()),
     )

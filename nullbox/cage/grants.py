@@ -4,6 +4,11 @@ All grants lie below `/data`, one tree for the whole system: two agents that nam
 hand each other files, and is visible in both manifests. Inside one manifest no granted path may equal another or lie
 below it: with two mounts on top of each other, which of them an agent writes through would hang on their order, and a
 read-only view could be written to through its parent by accident.
+
+Between two agents there is no such rule: one may write what the other reads, or what holds it; both manifests say so.
+
+The first folder of a path below `/data` is its volume: a file system of its own with a size of its own. Agents that
+fill one volume leave the others, and the rest of the system, as they are.
 """
 
 from __future__ import annotations
@@ -31,6 +36,11 @@ def check_path(text: str) -> str:
     if not text.startswith(f"{DATA}/") or posixpath.normpath(text) != text or ".." in text.split("/"):
         raise Refused(PATH_ALLOWED)
     return text
+
+
+def volume(path: str) -> str:
+    """The name of the volume that a granted path is in, or is."""
+    return path.removeprefix(f"{DATA}/").partition("/")[0]
 
 
 def overlap(path: str, others: Sequence[str]) -> str | None:

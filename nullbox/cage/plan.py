@@ -7,14 +7,16 @@ two plans can be compared.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from nullbox.cage import guestconfig, resources
-from nullbox.cage.grants import DATA
+from nullbox.cage.grants import DATA, volume
 from nullbox.cage.manifest import Manifest
-from nullbox.cage.vmplan import JailSpec, Link, Share, VmPlan
+from nullbox.cage.users import DATA_GROUP
+from nullbox.cage.vmplan import Bind, JailSpec, Link, Share, VmPlan
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from pykrun import recipes
 
@@ -64,15 +66,22 @@ class HostFacts:
     emulated: bool = False
 
 
+JAIL_GUEST, JAIL_AGENT, JAIL_GRANTS, JAIL_CTX, JAIL_ROOM = "/guest", "/agent", "/grants", "/ctx", "/room"
+"""Where the folders of a VM are in the mount namespace of its VMM."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """Where the files of one agent's VM are, on the host; absolute paths.
 
-    console: FIFO that the VMM writes its guest's output to. control: socket that libkrun will make. failure: file
-    in which the runner says why there is no VM. data: the tree behind `/data`. cgroup: directory of the VM's own
-    cgroup.
+    uid: the user of the VMM. data: the tree behind `/data`. ctx_socket: the agent's ctxgraph socket; the VMM reaches
+    the folder that it is in, and nothing else should be there. control: socket that libkrun will make, in a folder that
+    the VMM may make sockets in. console: FIFO that the VMM writes its guest's output to. failure: file in which the
+    runner says why there is no VM. jail: an empty folder, for the root of the VMM's mount namespace. cgroup: directory
+    of the VM's own cgroup.
     """
 
+    uid: int
     guest_root: str
     agent_folder: str
     data: str
@@ -80,6 +89,7 @@ class Site:
     control: str
     console: str
     failure: str
+    jail: str
     cgroup: str
 
 
@@ -91,7 +101,9 @@ def plan(manifest: Manifest, facts: HostFacts, site: Site, link: Link | None) ->
             grants, too long a command line).
     """
     check_available(manifest)
-    limits = resources.limits(manifest.max_cpu_percent, manifest.max_memory_mb, cpus=facts.cpus)
+    limits = resources.limits(
+        manifest.max_cpu_percent, manifest.max_memory_mb, cpus=facts.cpus, written_volumes=written_volumes(manifest)
+    )
     resources.check_memory(limits, total_mib=facts.memory_mib, committed_mib=facts.committed_mib)
     shares = all_shares(manifest, site)
     try:
@@ -100,10 +112,6 @@ def plan(manifest: Manifest, facts: HostFacts, site: Site, link: Link | None) ->
         raise NullBoxError(ErrorCode.UNAVAILABLE, str(error)) from error
     except ValueError as error:
         raise NullBoxError(ErrorCode.INVALID, str(error)) from error
-    jail = JailSpec(
-        read_only=tuple(share.host for share in shares if share.read_only),
-        read_write=tuple(share.host for share in shares if not share.read_only),
-    )
     return VmPlan(
         agent=manifest.name,
         calls=tuple(calls),
@@ -114,8 +122,13 @@ def plan(manifest: Manifest, facts: HostFacts, site: Site, link: Link | None) ->
         console=site.console,
         failure=site.failure,
         library=facts.library,
-        jail=jail,
+        jail=_jail(manifest, site, shares, link),
     )
+
+
+def written_volumes(manifest: Manifest) -> int:
+    """How many volumes the agent may write to."""
+    return len({volume(path) for path in manifest.write})
 
 
 def check_available(manifest: Manifest) -> None:
@@ -141,12 +154,31 @@ def all_shares(manifest: Manifest, site: Site) -> tuple[Share, ...]:
     """What the agent sees of the host: its root, its folder, its grants."""
     grants = [(path, True) for path in manifest.read] + [(path, False) for path in manifest.write]
     return (
-        Share(recipes.ROOT_TAG, site.guest_root, None, read_only=True),
-        Share(AGENT_TAG, site.agent_folder, AGENT_MOUNT, read_only=True),
+        Share(recipes.ROOT_TAG, site.guest_root, JAIL_GUEST, None, read_only=True),
+        Share(AGENT_TAG, site.agent_folder, JAIL_AGENT, AGENT_MOUNT, read_only=True),
         *(
-            Share(f"data{number}", site.data + path.removeprefix(DATA), path, read_only)
+            Share(f"data{number}", site.data + path.removeprefix(DATA), f"{JAIL_GRANTS}/{number}", path, read_only)
             for number, (path, read_only) in enumerate(sorted(grants))
         ),
+    )
+
+
+def _jail(manifest: Manifest, site: Site, shares: tuple[Share, ...], link: Link | None) -> JailSpec:
+    """The folders of the VM and its devices, and nothing else of the machine."""
+    binds = [
+        Bind(site.data, share.jail, "read" if share.read_only else "write", share.guest.removeprefix(f"{DATA}/"))
+        if share.guest is not None and share.guest.startswith(f"{DATA}/")
+        else Bind(share.host, share.jail, "read")
+        for share in shares
+    ]
+    binds.append(Bind(posixpath.dirname(site.ctx_socket), JAIL_CTX, "connect"))
+    binds.append(Bind(posixpath.dirname(site.control), JAIL_ROOM, "listen"))
+    return JailSpec(
+        uid=site.uid,
+        root=site.jail,
+        groups=(DATA_GROUP,) if manifest.read or manifest.write else (),
+        binds=tuple(binds),
+        devices=("/dev/kvm", "/dev/net/tun") if link is not None else ("/dev/kvm",),
     )
 
 
@@ -161,12 +193,12 @@ def _calls(
     known = facts.functions
     root, *others = shares
     calls: list[recipes.Call] = [("krun_set_vm_config", (limits.vcpus, limits.ram_mib))]
-    calls += recipes.root(known, root.host, read_only=root.read_only)
+    calls += recipes.root(known, root.jail, read_only=root.read_only)
     for share in others:
-        calls += recipes.share(known, share.tag, share.host, read_only=share.read_only)
+        calls += recipes.share(known, share.tag, share.jail, read_only=share.read_only)
     calls += recipes.vsock(known, tsi=0)
-    calls.append(("krun_add_vsock_port2", (CTX_PORT, site.ctx_socket, False)))
-    calls.append(("krun_add_vsock_port2", (CONTROL_PORT, site.control, True)))
+    calls.append(("krun_add_vsock_port2", (CTX_PORT, _inside(JAIL_CTX, site.ctx_socket), False)))
+    calls.append(("krun_add_vsock_port2", (CONTROL_PORT, _inside(JAIL_ROOM, site.control), True)))
     if link is not None:
         calls.append(("krun_add_net_tap", (link.tap, link.mac, 0, 0)))
     calls += recipes.console(known, 0, 1, 2)
@@ -175,6 +207,11 @@ def _calls(
     environment = GUEST_ENVIRONMENT + (EMULATED_ENVIRONMENT if facts.emulated else ())
     calls.append(("krun_set_exec", (GUEST_PYTHON, arguments, environment)))
     return calls
+
+
+def _inside(folder: str, path: str) -> str:
+    """A file of the host as the VMM sees it."""
+    return posixpath.join(folder, posixpath.basename(path))
 
 
 def guest_config(manifest: Manifest, link: Link | None, shares: tuple[Share, ...]) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from nullbox.cage.resources import Limits
-from nullbox.cage.vmplan import JailSpec, Link, ProcessSpec, Share, VmPlan
+from nullbox.cage.vmplan import Bind, JailSpec, Link, ProcessSpec, Share, VmPlan
 
-VERSION = 1
+VERSION = 2
 
 
 def dumps(plan: VmPlan) -> str:
@@ -40,7 +40,7 @@ def loads(text: str) -> VmPlan:
             console=str(data["console"]),
             failure=str(data["failure"]),
             library=data["library"],
-            jail=JailSpec(**{key: _frozen(value) for key, value in data["jail"].items()}),
+            jail=jail_from_plain(data["jail"]),
             process=_process(data.get("process")),
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -49,6 +49,12 @@ def loads(text: str) -> VmPlan:
 
 def _process(data: Any) -> ProcessSpec | None:
     return None if data is None else ProcessSpec(**{key: _frozen(value) for key, value in data.items()})
+
+
+def jail_from_plain(data: dict[str, Any]) -> JailSpec:
+    """A jail from what `asdict` made of it. Raises KeyError, TypeError, AttributeError: not its shape."""
+    known = {key: _frozen(value) for key, value in data.items()}
+    return JailSpec(**{**known, "binds": tuple(Bind(**bind) for bind in known["binds"])})
 
 
 def _frozen(value: Any) -> Any:

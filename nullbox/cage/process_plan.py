@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from nullbox.cage import resources
 from nullbox.cage.manifest import Manifest
-from nullbox.cage.plan import AGENT_MOUNT, Site, all_shares, check_available
+from nullbox.cage.plan import AGENT_MOUNT, Site, all_shares, check_available, written_volumes
 from nullbox.cage.vmplan import JailSpec, Link, ProcessSpec, VmPlan
 
 PEER_SUFFIX = "p"
@@ -21,9 +21,6 @@ PEER_SUFFIX = "p"
 LIBRARY_MOUNT = "/nullbox"
 CTX_SOCKET = "/run/ctx.sock"
 """Where the sandbox shows the agent's channel; `nullbox_agent` finds it through NULLBOX_CTX_SOCKET."""
-
-FIRST_UID = 2_000_000_000
-"""Users of agents: this and the number of the slot. Far above what `useradd` and container runtimes give out."""
 
 SYSTEM_PATHS = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/ssl/certs", "/etc/localtime")
 """What of the host an agent may read, where it exists: programs and libraries, no configuration, no home."""
@@ -52,10 +49,11 @@ def plan_process(manifest: Manifest, facts: ProcessFacts, site: Site, link: Link
         NullBoxError: `unavailable`, memory or credentials; `invalid`, too many grants.
     """
     check_available(manifest)
-    limits = resources.limits(manifest.max_cpu_percent, manifest.max_memory_mb, cpus=facts.cpus)
+    limits = resources.limits(
+        manifest.max_cpu_percent, manifest.max_memory_mb, cpus=facts.cpus, written_volumes=written_volumes(manifest)
+    )
     resources.check_memory(limits, total_mib=facts.memory_mib, committed_mib=facts.committed_mib)
     shares = tuple(share for share in all_shares(manifest, site) if share.guest is not None)
-    uid = FIRST_UID + user_number(link, manifest.name)
     return VmPlan(
         agent=manifest.name,
         calls=(),
@@ -66,7 +64,7 @@ def plan_process(manifest: Manifest, facts: ProcessFacts, site: Site, link: Link
         console=site.console,
         failure=site.failure,
         library=None,
-        jail=JailSpec(devices=()),
+        jail=JailSpec(uid=site.uid, root=site.jail, devices=()),
         process=ProcessSpec(
             argv=command(manifest, facts),
             version=manifest.version,
@@ -75,16 +73,10 @@ def plan_process(manifest: Manifest, facts: ProcessFacts, site: Site, link: Link
             library=facts.library,
             ctx_socket=site.ctx_socket,
             control=site.control,
-            uid=uid,
-            gid=uid,
+            uid=site.uid,
+            gid=site.uid,
         ),
     )
-
-
-def user_number(link: Link | None, name: str) -> int:
-    """A number of the agent's own: its slot, from the name of its device (`nb7`)."""
-    digits = link.tap.lstrip("nb") if link is not None else ""
-    return int(digits) if digits.isdecimal() else 100_000 + sum(name.encode())
 
 
 def command(manifest: Manifest, facts: ProcessFacts) -> tuple[str, ...]:

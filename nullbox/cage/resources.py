@@ -22,6 +22,14 @@ OVERHEAD_MIB = 64
 RESERVE_MIB = 160
 """Memory that agents never get: the kernel's and the control plane's."""
 
+VOLUME_MIB = 32
+"""Size of one volume below `/data`, see `grants.volume`. What a VMM writes there is memory of its cgroup, so the cgroup
+of an agent allows as much again for each volume that it may write to: a full volume is an error of the writer's file
+system, and never the end of its VM."""
+
+VOLUME_INODES = 4096
+"""Files and folders that one volume holds."""
+
 MAX_TASKS = 128
 """Threads of one VMM: one per vCPU and a few per device. It starts no process."""
 
@@ -52,11 +60,11 @@ class Limits:
         }
 
 
-def limits(cpu_percent: int, memory_mib: int, *, cpus: int) -> Limits:
-    """The limits of an agent on a machine with that many CPUs."""
+def limits(cpu_percent: int, memory_mib: int, *, cpus: int, written_volumes: int = 0) -> Limits:
+    """The limits of an agent on a machine with that many CPUs, which may write to that many volumes."""
     quota = max(1_000, cpu_percent * cpus * PERIOD_US // 100)
     vcpus = max(1, min(-(-cpu_percent * cpus // 100), cpus, MAX_VCPUS))
-    return Limits(vcpus, memory_mib, quota, memory_mib + OVERHEAD_MIB)
+    return Limits(vcpus, memory_mib, quota, memory_mib + OVERHEAD_MIB + written_volumes * VOLUME_MIB)
 
 
 def check_memory(wanted: Limits, *, total_mib: int, committed_mib: int) -> None:
@@ -72,7 +80,8 @@ def check_memory(wanted: Limits, *, total_mib: int, committed_mib: int) -> None:
         raise NullBoxError(
             ErrorCode.UNAVAILABLE,
             f"not enough memory: the agent needs {wanted.memory_max_mib} MiB ({wanted.ram_mib} for its guest and "
-            f"{OVERHEAD_MIB} for the VMM), and {max(0, available)} MiB are left of {total_mib} ({committed_mib} are "
-            f"promised to other agents, {RESERVE_MIB} kept for the system); lower max_memory_mb or stop an agent",
+            f"{wanted.memory_max_mib - wanted.ram_mib} for the VMM and what it writes), and {max(0, available)} MiB "
+            f"are left of {total_mib} ({committed_mib} are promised to other agents, {RESERVE_MIB} kept for the "
+            "system); lower max_memory_mb or stop an agent",
             {"needed_mib": wanted.memory_max_mib, "available_mib": max(0, available), "total_mib": total_mib},
         )

@@ -1,8 +1,10 @@
 """Effects: all that exists of one agent's VM on the host, held together: files, FIFO, cgroup, process, control channel.
 
-    layout.cage(NAME)/   plan.json  pid.json  console (FIFO)  control.sock  failure.json
+    layout.cage(NAME)/   plan.json  pid.json  console (FIFO)  jail/  room/control.sock  room/failure.json
 
-The folder exists exactly as long as the VM may: a restarted control plane reads from it what it has to look after.
+`jail` is empty: the VMM makes the root of its mount namespace there. `room` is the one folder of the host that the
+VMM may make something in, a small file system of its own. The folder exists exactly as long as the VM may: a
+restarted control plane reads from it what it has to look after.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from nullbox.cage import planfile
+from nullbox.cage import mounts, planfile
 from nullbox.cage.cgroup import CgroupTree
 from nullbox.cage.console import ConsoleLog
 from nullbox.cage.control import ControlClient
+from nullbox.cage.manifest import Manifest
 from nullbox.cage.plan import Site
 from nullbox.cage.process import RUNNER, PidRecord, VmProcess, load_record, make_fifo
+from nullbox.cage.users import Users
 from nullbox.cage.vmplan import VmPlan
+from nullbox.cage.volumes import Volumes
 from nullbox.protocols.exits import ExitRecord
 from nullbox.protocols.layout import Layout
 
@@ -32,6 +37,12 @@ CODE_ROOT = Path(__file__).resolve().parents[2]
 
 SANDBOX = "nullbox.cage.sandbox"
 """The runner of the development driver."""
+
+ROOM_OPTIONS = "mode=700,size=64k,nr_inodes=8"
+"""The file system of `room`: a socket, and the reason of a failed start."""
+
+MAX_FAILURE = 4096
+"""Bytes read of what a runner left; whoever has taken over a VMM may write there, too."""
 
 READ_AT_ONCE = 64 * 1024
 """Bytes of console output taken in one go: a guest that floods its console waits, and nobody else does."""
@@ -48,34 +59,52 @@ class Vm:
         self.layout = layout
         self.folder = layout.cage(agent)
         self.cgroup = cgroups.cgroup(agent)
-        self.control = ControlClient(self.folder / "control.sock")
+        self.control = ControlClient(self._room / "control.sock")
         self.process: VmProcess | None = None
+        self.uid = 0
         self._cgroups = cgroups
         self._console = -1
         self._log = ConsoleLog(layout.agent_log(agent))
+
+    @property
+    def _room(self) -> Path:
+        return self.folder / "room"
 
     # --- making and finding ------------------------------------------------------------------------------
 
     def site(self, agent_folder: Path) -> Site:
         """The paths that go into the plan."""
         return Site(
+            uid=self.uid,
             guest_root=str(self.layout.guest_root),
             agent_folder=str(agent_folder),
             data=str(self.layout.data),
             ctx_socket=str(self.layout.ctx_socket(self.agent)),
-            control=str(self.folder / "control.sock"),
+            control=str(self._room / "control.sock"),
             console=str(self.folder / "console"),
-            failure=str(self.folder / "failure.json"),
+            failure=str(self._room / "failure.json"),
+            jail=str(self.folder / "jail"),
             cgroup=str(self.cgroup.path),
         )
 
-    def prepare(self) -> None:
-        """Make the folder and the cgroup's branch, free of what an earlier VM left. Raises OSError, NullBoxError."""
+    def prepare(self, manifest: Manifest) -> None:
+        """Make what the VM needs on the host, free of what an earlier VM left. Raises OSError, NullBoxError."""
         self._cgroups.prepare()
+        self.uid = Users(self.layout.agent_users).uid(self.agent)
+        Volumes(self.layout.data).prepare(manifest.read, manifest.write)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("control.sock", "failure.json", "pid.json"):
-            (self.folder / name).unlink(missing_ok=True)
+        (self.folder / "pid.json").unlink(missing_ok=True)
+        self._clear_room()
+        for path in (self._room, self.folder / "jail"):
+            path.mkdir(exist_ok=True)
+        mounts.mount(
+            "nullbox", str(self._room), "tmpfs", mounts.HARDENED, f"{ROOM_OPTIONS},uid={self.uid},gid={self.uid}"
+        )
         make_fifo(self.folder / "console")
+
+    def _clear_room(self) -> None:
+        while mounts.is_mount_point(str(self._room)):
+            mounts.unmount(str(self._room))
 
     def spawn(self, plan: VmPlan) -> None:
         """Start the VMM. Raises OSError, or NullBoxError where a limit cannot be set."""
@@ -95,6 +124,7 @@ class Vm:
             record=self.folder / "pid.json",
             runner=RUNNER if plan.process is None else SANDBOX,
         )
+        self.control.owner = owner_of_control(plan)
         self._open_console()
 
     def adopt(self) -> VmPlan | None:
@@ -115,6 +145,8 @@ class Vm:
                 return None
             raise
         self.process = process
+        self.uid = plan.jail.uid
+        self.control.owner = owner_of_control(plan)
         self._open_console()
         return plan
 
@@ -164,7 +196,11 @@ class Vm:
     def failure(self) -> str | None:
         """Why the runner could not start a VM at all; None when it could."""
         try:
-            return str(json.loads((self.folder / "failure.json").read_text())["reason"])
+            descriptor = os.open(
+                self._room / "failure.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            )
+            with open(descriptor, "rb") as file:
+                return str(json.loads(file.read(MAX_FAILURE))["reason"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -190,7 +226,14 @@ class Vm:
             self.cgroup.wait_empty(1.0)
             if not self.cgroup.remove():
                 report(f"the cgroup {self.cgroup.path} could not be removed: {self.cgroup.processes()} are in it")
+        with contextlib.suppress(OSError):
+            self._clear_room()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _open_console(self) -> None:
         self._console = os.open(self.folder / "console", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def owner_of_control(plan: VmPlan) -> int:
+    """Who listens on the control socket: the VMM in its jail, or the development driver's runner, in none."""
+    return plan.jail.uid if plan.process is None else os.geteuid()

@@ -4,7 +4,8 @@ In order: read the plan, take the console, join the cgroup, load libkrun, close 
 calls of the plan, and give the process to libkrun. It then ends with the exit code of the agent.
 
 When there is no VM, the process says why in one line on the console, leaves the same in the plan's `failure` file as
-JSON, and ends with a code of `Failure`. An agent may use any code itself, so the file, not the code, is the proof.
+JSON, and ends with a code of `Failure`. An agent may use any code itself, so the file, not the code, is the proof. The
+file is opened before the jail is closed, and is all that stays open beside the console.
 """
 
 from __future__ import annotations
@@ -47,12 +48,12 @@ def main(arguments: list[str]) -> NoReturn:
     if len(arguments) != 1:
         print("usage: python -m nullbox.cage.vmm PLAN.json", file=sys.stderr)
         sys.exit(Failure.USAGE)
-    failure_file: Path | None = None
+    failure_file = -1
     try:
         await_record(Path(arguments[0]).parent)
         plan = read_plan(Path(arguments[0]))
-        failure_file = Path(plan.failure)
-        run(plan)
+        failure_file = open_failure(Path(plan.failure))
+        run(plan, failure_file)
     except NoVm as error:
         report(error, failure_file)
         sys.exit(error.failure)
@@ -76,6 +77,14 @@ def await_record(folder: Path) -> None:
         sys.exit(Failure.RECORD)
 
 
+def open_failure(path: Path) -> int:
+    """The file for the reason why there is no VM. It is there, and empty, while there is none."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise NoVm(Failure.PLAN, f"cannot open {path}: {error.strerror}") from error
+
+
 def read_plan(path: Path) -> VmPlan:
     from nullbox.cage import planfile
 
@@ -85,8 +94,8 @@ def read_plan(path: Path) -> VmPlan:
         raise NoVm(Failure.PLAN, f"cannot read the plan {path}: {error}") from error
 
 
-def run(plan: VmPlan) -> NoReturn:
-    """Become the VM. Raises NoVm."""
+def run(plan: VmPlan, failure_file: int) -> NoReturn:
+    """Become the VM. failure_file: descriptor that stays open in the jail. Raises NoVm."""
     take_console(Path(plan.console))
     join_cgroup(Path(plan.cgroup))
     from pykrun import Context, Library
@@ -98,7 +107,7 @@ def run(plan: VmPlan) -> NoReturn:
     from nullbox.cage import jail
 
     try:
-        jail.apply(plan.jail)
+        jail.apply(plan.jail, keep=(failure_file,))
     except OSError as error:
         raise NoVm(Failure.JAIL, f"the jail could not be built: {error.strerror}") from error
     try:
@@ -135,15 +144,15 @@ def join_cgroup(directory: Path) -> None:
         raise NoVm(Failure.CGROUP, f"cannot join the cgroup {directory}: {error.strerror}") from error
 
 
-def report(error: NoVm, failure_file: Path | None) -> None:
-    """Say why on the console, and leave it for the cage actor."""
+def report(error: NoVm, failure_file: int) -> None:
+    """Say why on the console, and leave it for the cage actor. failure_file: a descriptor, -1 for none."""
     print(f"nullbox: no VM: {error}", file=sys.stderr, flush=True)
-    if failure_file is not None:
+    if failure_file >= 0:
         text = json.dumps({"failure": error.failure.name.lower(), "code": int(error.failure), "reason": str(error)})
         try:
-            failure_file.write_text(text)
+            os.write(failure_file, text.encode())
         except OSError as problem:
-            print(f"nullbox: cannot write {failure_file}: {problem.strerror}", file=sys.stderr, flush=True)
+            print(f"nullbox: cannot write the reason: {problem.strerror}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ once per agent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nullbox.cage.resources import Limits
 from pykrun.recipes import Call
@@ -25,25 +25,46 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A host folder in the guest: a virtio-fs device. guest: where the launcher mounts it, None for the root."""
+    """A host folder in the guest: a virtio-fs device.
+
+    host: on the machine. jail: the same folder as the VMM sees it. guest: where the launcher mounts it, None for the
+    root.
+    """
 
     tag: str
     host: str
+    jail: str
     guest: str | None
     read_only: bool
 
 
 @dataclass(frozen=True, slots=True)
-class JailSpec:
-    """What the VMM process may still touch once it is confined. Paths are exact; folders mean everything below.
+class Bind:
+    """One folder that the VMM can reach: where it is on the host, where in the jail, and what may be done there.
 
-    uid, gid: of the VMM; 0 until per-agent users exist.
+    base, below: the folder is `below` the folder `base`. Agents may write below their grants, so `below` is resolved
+    without following a link; `base` is the system's own path. use: `read` files; `write` them; `connect` to sockets in
+    it; `listen` on a socket to be made in it.
     """
 
-    uid: int = 0
-    gid: int = 0
-    read_only: tuple[str, ...] = ()
-    read_write: tuple[str, ...] = ()
+    base: str
+    target: str
+    use: str
+    below: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JailSpec:
+    """What the VMM process may still touch once it is confined. See docs/design/jail.md.
+
+    uid: its user, and its only group but for `groups`. root: an empty folder of the host, on which the process makes
+    the root of its mount namespace. devices: device nodes that it gets a copy of, for its user alone.
+    """
+
+    uid: int
+    root: str
+    groups: tuple[int, ...] = ()
+    binds: tuple[Bind, ...] = ()
     devices: tuple[str, ...] = ("/dev/kvm", "/dev/net/tun")
 
 
@@ -84,5 +105,5 @@ class VmPlan:
     console: str
     failure: str
     library: str | None
-    jail: JailSpec = field(default_factory=JailSpec)
+    jail: JailSpec
     process: ProcessSpec | None = None

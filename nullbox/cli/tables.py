@@ -194,7 +194,13 @@ STATS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("tasks", lambda stats: str(stats.get("tasks", "-"))),
     ("throttled", lambda stats: durations.short(stats["throttled_usec"] / 1e6) if "throttled_usec" in stats else "-"),
     ("OOM kills", lambda stats: str(stats.get("oom_kills", "-"))),
+    ("net sent", lambda stats: _kibibytes(stats, "net_sent_bytes")),
+    ("net received", lambda stats: _kibibytes(stats, "net_received_bytes")),
 )
+
+
+def _kibibytes(stats: Row, name: str) -> str:
+    return f"{stats[name] / 1024:.1f} KiB" if name in stats else "-"
 
 
 def usage(answer: Row) -> str:
@@ -202,4 +208,5 @@ def usage(answer: Row) -> str:
     stats = answer["stats"]
     if stats is None:
         return f"{answer['name']} is {answer['state']} and uses nothing"
-    return "\n".join(f"{name:<12} {show(stats)}" for name, show in STATS)
+    rows = [*((name, show(stats)) for name, show in STATS), ("restarts", str(answer["restarts"]))]
+    return "\n".join(f"{name:<12} {text}" for name, text in rows)

@@ -11,8 +11,10 @@ their sockets, so a service that starts again serves running VMs under the same 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine
@@ -41,7 +43,7 @@ SLOW_METHODS = frozenset({"verify", "export", "import", "search"})
 
 _HOST_CONNECTIONS = ConnectionLimits(connections=64, connections_per_uid=64, idle=None)
 _AGENT_CONNECTIONS = ConnectionLimits(connections=16, connections_per_uid=16, subscriptions=8, idle=None)
-"""Of each agent. All VMs may run under one uid, so each agent has a server, and limits, of its own."""
+"""Of each agent: it has a server, and limits, of its own."""
 
 
 class CtxgraphService:
@@ -82,15 +84,17 @@ class CtxgraphService:
             self._end_thread()
             raise
 
-    def open_channel(self, agent: str, read: list[str], write: list[str]) -> Path:
+    def open_channel(self, agent: str, read: list[str], write: list[str], uid: int = 0) -> Path:
         """Serve `agent` on a socket of its own, under these key prefixes; the socket's path.
+
+        uid: the group of this number may connect, beside the one who runs this.
 
         Again for an open channel: the rights are replaced, connections stay.
 
         Raises:
             NullBoxError: `invalid`, a prefix or the name is malformed.
         """
-        return self._call(self._open_channel(agent, read, write))
+        return self._call(self._open_channel(agent, read, write, uid))
 
     def close_channel(self, agent: str) -> None:
         """Stop serving the agent: its connections end, its socket goes. Its entries stay. No-op if not open."""
@@ -129,7 +133,7 @@ class CtxgraphService:
 
     async def _start(self, limits: Callable[[str], Limits | None]) -> None:
         layout = self._layout
-        for folder in (layout.ctx_sockets, layout.ctx_host_socket.parent):
+        for folder in (layout.ctx_sockets, layout.ctx_host_socket.parent, layout.ctx_sockets / "agents"):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
         store = Store(layout.ctx_store, limits=limits)
@@ -143,26 +147,30 @@ class CtxgraphService:
     async def _reopen(self, record: Path) -> None:
         try:
             data = json.loads(record.read_text())
-            await self._open_channel(str(data["agent"]), list(data["read"]), list(data["write"]))
+            await self._open_channel(str(data["agent"]), list(data["read"]), list(data["write"]), int(data["uid"]))
         except (OSError, ValueError, KeyError, TypeError, NullBoxError) as error:
             # The cage asks again for its channel; better none than one with guessed rights.
             log.warning("channel record %s is unusable and was dropped: %s", record.name, error)
             record.unlink(missing_ok=True)
 
-    async def _open_channel(self, agent: str, read: list[str], write: list[str]) -> Path:
+    async def _open_channel(self, agent: str, read: list[str], write: list[str], uid: int) -> Path:
         granted = rights(agent, read, write)
         path = self._layout.ctx_socket(agent)
-        if path.parent != self._layout.ctx_sockets or agent == HOST_AGENT:
+        if path.parent.parent != self._layout.ctx_sockets / "agents" or agent in ("..", HOST_AGENT):
             raise NullBoxError(ErrorCode.INVALID, f"{agent!r} is no agent's name")
         record = self._layout.ctx_sockets / f"{agent}.json"
         partial = record.with_suffix(".new")
-        partial.write_text(json.dumps({"agent": agent, "read": list(granted.read), "write": list(granted.write)}))
+        kept = {"agent": agent, "read": list(granted.read), "write": list(granted.write), "uid": uid}
+        partial.write_text(json.dumps(kept))
         partial.replace(record)
         self._server.grant(agent, granted)
         if agent not in self._open:
+            path.parent.mkdir(exist_ok=True)
+            _share(path.parent, uid, 0o710)
             lines = LineServer(self._server.handle, limits=_AGENT_CONNECTIONS, deadline=_deadline)
             await lines.listen(path, mode=0o600, channel=agent)
             self._open[agent] = lines
+        _share(path, uid, 0o660)
         return path
 
     async def _close_channel(self, agent: str) -> None:
@@ -172,6 +180,8 @@ class CtxgraphService:
         (self._layout.ctx_sockets / f"{agent}.json").unlink(missing_ok=True)
         self._server.revoke(agent)
         await lines.close()
+        with contextlib.suppress(OSError):
+            self._layout.ctx_socket(agent).parent.rmdir()
 
     async def _health(self) -> dict[str, Any]:
         failed = self._server.store.failed
@@ -221,6 +231,13 @@ class CtxgraphService:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(5.0)
             self._thread = None
+
+
+def _share(path: Path, uid: int, mode: int) -> None:
+    """Ours, and its group's as far as `mode` says. uid 0: nobody else's."""
+    if uid:
+        os.chown(path, -1, uid)
+    path.chmod(mode if uid else mode & 0o700)
 
 
 def _deadline(call: Call) -> float:

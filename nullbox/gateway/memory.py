@@ -137,4 +137,4 @@ class MemoryBackend:
         if verb == "stats":
             return {"cpu_usec": 1_500_000, "memory_bytes": 64 << 20, "memory_peak_bytes": 80 << 20, "tasks": 7}
         each["state"] = "paused" if verb == "pause" else "running"
-        return {"state": each["state"]}
+        return {"state": each["state"], "confirmed_ms": 8.0}

@@ -17,8 +17,11 @@ AGENT = Param("name", "agent", "the agent's name", required=True)
 FOLLOW = Param("follow", "bool", "stream what comes later, too", default=False)
 
 
-def _change(verb: str, summary: str) -> Method:
-    return Method(f"agent.{verb}", summary, "{name, state}", Role.OPERATOR, (AGENT,), CHANGE)
+CONFIRMED = "{name, state, confirmed_ms}: milliseconds from the request to the kernel's word that it is so"
+
+
+def _change(verb: str, summary: str, result: str = "{name, state}") -> Method:
+    return Method(f"agent.{verb}", summary, result, Role.OPERATOR, (AGENT,), CHANGE)
 
 
 TABLE: tuple[Method, ...] = (
@@ -49,8 +52,8 @@ TABLE: tuple[Method, ...] = (
     _change("start", "Start an agent that is stopped, in backoff or failed."),
     _change("stop", "Stop an agent: SIGTERM, five seconds, then its VM is killed. Outranks any pending restart."),
     _change("restart", "Stop an agent if it runs, then start it in a new VM."),
-    _change("pause", "Freeze a running agent's VM; memory and connections stay."),
-    _change("resume", "Thaw a paused agent's VM."),
+    _change("pause", "Freeze a running agent's VM; memory and connections stay.", CONFIRMED),
+    _change("resume", "Thaw a paused agent's VM.", CONFIRMED),
     Method(
         "agent.deploy",
         "Send an agent's folder, in one or more parts; the last one deploys it.",
@@ -86,7 +89,7 @@ TABLE: tuple[Method, ...] = (
     Method(
         "agent.stats",
         "What an agent's VM uses: CPU time, memory, processes.",
-        "{name, state, stats}; stats is null while it does not run",
+        "{name, state, restarts, stats}; stats is null while it does not run",
         params=(AGENT,),
     ),
     Method(

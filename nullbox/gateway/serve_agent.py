@@ -43,7 +43,7 @@ async def stats(core: Core, call: Call, given: Arguments) -> Any:
     found = None
     if node["state"] in ANSWERING:
         found = await core.backend.ask(node["id"], CageCommand(0, "stats"))
-    return {"name": given["name"], "state": node["state"], "stats": found}
+    return {"name": given["name"], "state": node["state"], "restarts": node["restarts_total"], "stats": found}
 
 
 async def command(core: Core, call: Call, given: Arguments) -> Any:
@@ -58,8 +58,9 @@ async def freeze(core: Core, call: Call, given: Arguments) -> Any:
     verb = call.method.partition(".")[2]
     node = await core.agent(given["name"])
     views.check_state(node, verb)
-    await core.backend.ask(node["id"], CageCommand(0, verb))
-    return {"name": given["name"], "state": "paused" if verb == "pause" else "running"}
+    answer = await core.backend.ask(node["id"], CageCommand(0, verb))
+    state = "paused" if verb == "pause" else "running"
+    return {"name": given["name"], "state": state, "confirmed_ms": answer["confirmed_ms"]}
 
 
 async def deploy(core: Core, call: Call, given: Arguments) -> Any:

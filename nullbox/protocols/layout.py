@@ -75,7 +75,7 @@ class Layout:
 
     @property
     def ctx_sockets(self) -> Path:
-        """One ctxgraph socket per agent (`<agent>.sock`), and `host/gateway.sock` for the gateway."""
+        """One folder per agent (`agents/<agent>`) with its ctxgraph socket, and `host/gateway.sock` for the gateway."""
         return self.run / "nullbox" / "ctx"
 
     @property
@@ -83,7 +83,8 @@ class Layout:
         return self.ctx_sockets / "host" / "gateway.sock"
 
     def ctx_socket(self, agent: str) -> Path:
-        return self.ctx_sockets / f"{agent}.sock"
+        """Alone in its folder, which is all that the agent's VMM sees of the others' sockets."""
+        return self.ctx_sockets / "agents" / agent / "sock"
 
     def cage(self, agent: str) -> Path:
         """Console FIFO, control socket, plan and pid record of one agent's VM."""
@@ -104,6 +105,11 @@ class Layout:
     @property
     def deployed_agents(self) -> Path:
         return self.state / "lib" / "nullbox" / "agents"
+
+    @property
+    def agent_users(self) -> Path:
+        """Which user the VMM of each agent runs as (`cage.users`)."""
+        return self.state / "lib" / "nullbox" / "users.json"
 
     @property
     def data(self) -> Path:

@@ -248,12 +248,14 @@ class OpenChannel:
     """A cage asks ctxgraph to serve this agent on its own socket. Answer: `ChannelReady` or `Failure`.
 
     read, write: key prefixes of the manifest; an empty list grants nothing, `[""]` everything.
+    uid: the user, and the number of the group, that may connect.
     """
 
     request_id: int
     agent: str
     read: list[str]
     write: list[str]
+    uid: int = 0
 
 
 @message

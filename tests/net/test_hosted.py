@@ -20,6 +20,7 @@ import pytest
 from hosted_system import LONG, NULLBOX, Up, eventually
 from operator_view import Machine
 
+from nullbox.cage.users import FIRST
 from nullbox.host.hosted import Hosted, cgroup_mount
 from nullbox.host.run import RunFolder
 
@@ -224,7 +225,7 @@ def check_witness(up: Up) -> None:
         lambda: next((each for each in up.log("witness").splitlines() if "WITNESS" in each), None), "no witness"
     )
     said = json.loads(line.partition("WITNESS ")[2])
-    assert said["uid"] >= 2_000_000_000
+    assert said["uid"] >= FIRST
     assert said["groups"] in ([], [said["uid"]])
     assert said["capabilities"] == ["0" * 16] * 4
     assert said["no_new_privs"] == "1"

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from nullbox.cage.sandbox import mounts, network, privileges, shares, syscalls
 from nullbox.cage.sandbox.relay import Relay
-from nullbox.cage.vmm import Failure, NoVm, await_record, join_cgroup, read_plan, report, take_console
+from nullbox.cage.vmm import Failure, NoVm, await_record, join_cgroup, open_failure, read_plan, report, take_console
 from nullbox.cage.vmplan import ProcessSpec, VmPlan
 from nullbox.guest import launcher
 
@@ -30,11 +30,11 @@ def main(arguments: list[str]) -> NoReturn:
     if len(arguments) != 1:
         print("usage: python -m nullbox.cage.sandbox PLAN.json", file=sys.stderr)
         sys.exit(Failure.USAGE)
-    failure_file: Path | None = None
+    failure_file = -1
     try:
         await_record(Path(arguments[0]).parent)
         plan = read_plan(Path(arguments[0]))
-        failure_file = Path(plan.failure)
+        failure_file = open_failure(Path(plan.failure))
         sys.exit(run(plan))
     except NoVm as error:
         report(error, failure_file)

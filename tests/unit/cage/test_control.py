@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -137,3 +138,20 @@ def test_a_guest_that_breaks_the_rules_loses_the_connection(tmp_path: Path) -> N
     with pytest.raises(BadGuest):
         client.step()
     assert client.fileno() == -1
+
+
+def test_a_socket_of_somebody_else_is_no_guest(tmp_path: Path) -> None:
+    """The VMM makes the socket: the path alone does not prove who listens there."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(8)
+        now = 0.0
+        client = ControlClient(tmp_path / "s", clock=lambda: now)
+        client.owner = os.geteuid() + 1
+        assert client.step() is None
+        assert client.fileno() == -1
+        now += RETRY_INTERVAL
+        client.owner = os.geteuid()
+        client.step()
+        assert client.fileno() >= 0
+        client.close()

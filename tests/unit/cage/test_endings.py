@@ -35,7 +35,9 @@ def test_an_end_that_was_asked_for_is_orderly_whatever_the_code(record: ExitReco
 
 def test_no_vm_a_late_guest_a_signal_and_an_unknown_end_are_failures_that_say_why() -> None:
     for given, words in (
-        ({"record": ExitRecord(7, 1, 124, None), "failure": "libkrun refused"}, "no VM: libkrun refused"),
+        ({"record": ExitRecord(7, 1, 124, None), "failure": "refused", "heard": False}, "no VM: refused"),
+        # Whoever has taken over a VMM can write there, too: once a guest was heard of, there was a VM.
+        ({"record": ExitRecord(7, 1, 3, None), "failure": "no such thing"}, "exited with 3"),
         ({"record": KILLED, "late": True}, "did not come up in time"),
         ({"record": KILLED}, "killed by SIGKILL"),
         ({"record": None}, "not known"),

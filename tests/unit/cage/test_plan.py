@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from nullbox.cage import planfile, resources
 from nullbox.cage.manifest import parse
 from nullbox.cage.plan import FIXED_DEVICES, MAX_GRANTS, HostFacts, Link, Site, VmPlan, plan
+from nullbox.cage.users import DATA_GROUP
 from nullbox.guest import launcher
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from pykrun.abi import SMOLMACHINES, STABLE, Family
@@ -36,13 +37,15 @@ LINK = Link("nb1", "5a:94:ef:00:00:01", "10.90.0.6", "10.90.0.5", 30)
 
 def site(agent: str) -> Site:
     return Site(
+        uid=1879048200,
         guest_root="/system/guest",
         agent_folder=f"/system/agents/{agent}",
         data="/var/lib/nullbox/data",
-        ctx_socket=f"/run/nullbox/ctx/{agent}.sock",
-        control=f"/run/nullbox/cages/{agent}/control.sock",
+        ctx_socket=f"/run/nullbox/ctx/agents/{agent}/sock",
+        control=f"/run/nullbox/cages/{agent}/room/control.sock",
         console=f"/run/nullbox/cages/{agent}/console",
-        failure=f"/run/nullbox/cages/{agent}/failure.json",
+        failure=f"/run/nullbox/cages/{agent}/room/failure.json",
+        jail=f"/run/nullbox/cages/{agent}/jail",
         cgroup=f"/sys/fs/cgroup/nullbox/{agent}",
     )
 
@@ -116,7 +119,34 @@ def test_grants_read_only_for_reading_and_mounted_at_their_declared_paths() -> N
     assert {tag: arguments[3] for tag, arguments in calls.items()} == {
         share.tag: share.read_only for share in built.shares
     }
-    assert set(built.jail.read_write) == {"/var/lib/nullbox/data/output"}
+    assert [share.jail for share in built.shares] == ["/guest", "/agent", "/grants/0", "/grants/1", "/grants/2"]
+    assert {arguments[1] for arguments in calls.values()} == {share.jail for share in built.shares}
+
+
+def test_the_jail_holds_the_shares_the_sockets_and_nothing_else() -> None:
+    built = made(WIDE)
+    assert [(bind.base, bind.below, bind.target, bind.use) for bind in built.jail.binds] == [
+        ("/system/guest", "", "/guest", "read"),
+        ("/system/agents/wide", "", "/agent", "read"),
+        ("/var/lib/nullbox/data", "corpus", "/grants/0", "read"),
+        ("/var/lib/nullbox/data", "models", "/grants/1", "read"),
+        ("/var/lib/nullbox/data", "output", "/grants/2", "write"),
+        ("/run/nullbox/ctx/agents/wide", "", "/ctx", "connect"),
+        ("/run/nullbox/cages/wide/room", "", "/room", "listen"),
+    ]
+    assert built.jail.groups == (DATA_GROUP,)
+    assert made(SMALL).jail.groups == ()
+    assert made(SMALL, link=None).jail.devices == ("/dev/kvm",)
+    ports = [arguments for name, arguments in built.calls if name == "krun_add_vsock_port2"]
+    assert ports == [(9100, "/ctx/sock", False), (9101, "/room/control.sock", True)]
+
+
+def test_the_cgroup_has_room_for_what_the_agent_may_write() -> None:
+    plain = made(SMALL).limits.memory_max_mib
+    one = SMALL + '[capabilities.filesystem]\nwrite = ["/data/a/x", "/data/a/y"]\nread = ["/data/b"]'
+    assert made(one).limits.memory_max_mib == plain + resources.VOLUME_MIB
+    two = SMALL + '[capabilities.filesystem]\nwrite = ["/data/a/x", "/data/b"]'
+    assert made(two).limits.memory_max_mib == plain + 2 * resources.VOLUME_MIB
 
 
 def test_the_guest_is_told_what_it_needs_and_the_word_has_no_quotes() -> None:

@@ -14,7 +14,7 @@ from nullbox.cage import drivers, planfile, process_plan
 from nullbox.cage.cgroup import CgroupTree
 from nullbox.cage.manifest import parse
 from nullbox.cage.plan import Site
-from nullbox.cage.process_plan import FIRST_UID, ProcessFacts, plan_process, system_paths, user_number
+from nullbox.cage.process_plan import ProcessFacts, plan_process, system_paths
 from nullbox.cage.sandbox import network, privileges
 from nullbox.cage.vmplan import Link, ProcessSpec
 from nullbox.egress import veth
@@ -24,7 +24,18 @@ from nullbox.protocols.layout import Layout
 
 FACTS = ProcessFacts(2, 2048, 0, "/usr/bin/python3.11", "/usr", "/opt/nullbox/guest")
 LINK = Link("nb7", "5a:94:ef:00:00:07", "10.90.0.30", "10.90.0.29", 30)
-SITE = Site("/system/guest", "/agents/a", "/var/data", "/run/ctx/a.sock", "/run/a/control.sock", "/c", "/f", "/g")
+SITE = Site(
+    1879048200,
+    "/system/guest",
+    "/agents/a",
+    "/var/data",
+    "/run/ctx/a/sock",
+    "/run/a/control.sock",
+    "/c",
+    "/f",
+    "/j",
+    "/g",
+)
 TEXT = """
 [agent]
 name = "a"
@@ -51,7 +62,7 @@ def test_a_plan_without_a_vm() -> None:
     spec = plan.process
     assert spec is not None
     assert spec.argv == ("/usr/bin/python3.11", "/agent/main.py", "--fast")
-    assert spec.uid == spec.gid == FIRST_UID + 7
+    assert spec.uid == spec.gid == 1879048200
     assert dict(spec.environment)["NULLBOX_CTX_SOCKET"] == process_plan.CTX_SOCKET
     assert planfile.loads(planfile.dumps(plan)) == plan
 
@@ -60,7 +71,6 @@ def test_a_binary_is_run_as_it_is() -> None:
     plan = plan_process(parse('[agent]\nname = "a"\n'), FACTS, SITE, None)
     assert plan.process is not None
     assert plan.process.argv == ("/agent/a",)
-    assert plan.process.uid > FIRST_UID + 64 * 256  # no slot's
 
 
 def test_what_is_refused_for_a_vm_is_refused_for_a_process() -> None:
@@ -79,11 +89,6 @@ def test_the_interpreters_installation_is_shown_wherever_it_is() -> None:
     assert system_paths("/opt/python")[-1] == "/opt/python"
     assert "/opt/python" in system_paths("/opt/python")
     assert system_paths("/usrx")[-1] == "/usrx"
-
-
-def test_every_agent_with_a_link_has_a_user_of_its_own() -> None:
-    links = [Link(f"nb{number}", "", "", "", 30) for number in range(300)]
-    assert len({user_number(link, "x") for link in links}) == 300
 
 
 def test_the_two_ends_of_a_pair_have_one_name_for_it() -> None:

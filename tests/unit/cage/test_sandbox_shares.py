@@ -14,7 +14,7 @@ from nullbox.cage.vmplan import Share
 
 
 def share(data: Path, path: str, *, read_only: bool = False) -> Share:
-    return Share("data0", str(data) + path.removeprefix("/data"), path, read_only)
+    return Share("data0", str(data) + path.removeprefix("/data"), "/grants/0", path, read_only)
 
 
 def identity(descriptor: int) -> tuple[int, int]:
@@ -62,6 +62,6 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, make: Callable[[Path], obj
 
 def test_the_agents_own_folder_is_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
-    own = Share("agent", str(tmp_path / "link"), "/agent", True)
+    own = Share("agent", str(tmp_path / "link"), "/agent", "/agent", True)
     found = tmp_path.stat()
     assert identity(shares.opened(own)) == (found.st_dev, found.st_ino)

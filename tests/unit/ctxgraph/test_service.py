@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import stat
 import subprocess
@@ -277,7 +278,7 @@ def test_a_closed_channel_serves_nobody(service: CtxgraphService, layout: Layout
     assert not (layout.ctx_sockets / "a.json").exists()
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", "@operator", "a\0b"])
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", "@operator", "a\0b"])
 def test_a_channel_needs_a_plain_name(service: CtxgraphService, name: str) -> None:
     with pytest.raises(NullBoxError) as raised:
         service.open_channel(name, [""], [""])
@@ -296,9 +297,23 @@ def test_an_unusable_record_grants_nothing(layout: Layout) -> None:
 
 def test_sockets_lie_in_folders_of_their_owner(service: CtxgraphService, layout: Layout) -> None:
     service.open_channel("a", [""], [""])
-    for folder in (layout.ctx_sockets, layout.ctx_host_socket.parent):
+    for folder in (layout.ctx_sockets, layout.ctx_host_socket.parent, layout.ctx_socket("a").parent):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(layout.ctx_socket("a").stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root gives sockets to other groups")
+def test_the_socket_of_an_agent_is_for_its_user_also_after_a_restart(layout: Layout) -> None:
+    for _ in range(2):
+        service = CtxgraphService()
+        service.start(layout)
+        if not service.channels():
+            service.open_channel("a", [""], [""], uid=1879048200)
+        path = layout.ctx_socket("a")
+        for place, mode in ((path, 0o660), (path.parent, 0o710)):
+            found = place.stat()
+            assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (os.geteuid(), 1879048200, mode)
+        service.stop()
 
 
 def test_health_proves_that_all_parts_answer(service: CtxgraphService, agent: Client) -> None:

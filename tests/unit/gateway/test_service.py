@@ -116,9 +116,9 @@ def test_commands_change_what_the_list_shows(client: Client, backend: MemoryBack
     def state() -> str:
         return str(client.call("agent.inspect", {"name": "pulse"})["state"])
 
-    assert client.call("agent.pause", {"name": "pulse"}) == {"name": "pulse", "state": "paused"}
+    assert client.call("agent.pause", {"name": "pulse"}) == {"name": "pulse", "state": "paused", "confirmed_ms": 8.0}
     assert state() == "paused"
-    assert client.call("agent.resume", {"name": "pulse"}) == {"name": "pulse", "state": "running"}
+    assert client.call("agent.resume", {"name": "pulse"}) == {"name": "pulse", "state": "running", "confirmed_ms": 8.0}
     assert client.call("agent.stop", {"name": "pulse"}) == {"name": "pulse", "state": "stopped"}
     assert client.call("agent.inspect", {"name": "pulse"})["vm"] is None
     assert client.call("agent.start", {"name": "pulse"}) == {"name": "pulse", "state": "running"}
