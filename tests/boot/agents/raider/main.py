@@ -222,31 +222,35 @@ def flood_log() -> str:
     return "lived"
 
 
+def rank(score: int) -> None:
+    """How readily the guest's kernel ends this process when memory runs out: 1000 first, -1000 never."""
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write(str(score))
+
+
 def fork_bomb() -> str:
+    """As many processes as there is memory for, up to a bound; the guest's kernel may choose to end some of them."""
     children = []
-    try:
-        for _ in range(150):
+    with contextlib.suppress(OSError, MemoryError):
+        for _ in range(60):
             child = os.fork()
             if child == 0:
+                rank(1000)
                 time.sleep(600)
                 os._exit(0)
             children.append(child)
-        return "lived"
-    except (OSError, MemoryError):
-        return "lived"
-    finally:
-        for child in children:
-            os.kill(child, 9)
-        for child in children:
-            os.waitpid(child, 0)
+    for child in children:
+        os.kill(child, 9)
+    for child in children:
+        os.waitpid(child, 0)
+    return "lived"
 
 
 def memory_bomb() -> str:
     """More than all of the VM's memory, in a child that the guest's kernel may choose to end."""
     child = os.fork()
     if child == 0:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
+        rank(1000)
         hoard = []
         try:
             while True:
@@ -385,6 +389,7 @@ ATTACKS: dict[str, Callable[[], str]] = {
 
 
 def main() -> None:
+    rank(-1000)  # whatever runs out, the verdicts are still to be written
     verdicts = {}
     for name, attack in ATTACKS.items():
         begun = time.monotonic()
