@@ -1,8 +1,9 @@
 """What runs in place of a VM where there is no hardware for one: a process with a VM's connections to the host.
 
-It takes the console, joins the cgroup, holds the TAP, answers the control channel as the launcher in a guest does, and
-behind the agent's own channel writes a growing number into ctxgraph. What was acknowledged it notes in a file, and
-through the TAP it keeps trying what no policy allows. It confines nothing, and is in no image.
+It takes the console, joins the cgroup, holds the TAP, answers the control channel as the launcher in a guest does (and
+as the user that the VMM would be), and behind the agent's own channel writes a growing number into ctxgraph. What was
+acknowledged it notes in a file, and through the TAP it keeps trying what no policy allows. It confines nothing, and is
+in no image.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import NoReturn
 
 from nullbox.cage.vmm import await_record, join_cgroup, read_plan, take_console
 from nullbox.cage.vmplan import VmPlan
+from nullbox.protocols.layout import Layout
 
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
@@ -45,7 +47,7 @@ class StandIn:
         self.agent = plan.agent
         self.secret = json.loads((run.parent / "config.json").read_text())["secret"]
         self.acks = open(acknowledged(run, plan.agent), "ab", buffering=0)  # noqa: SIM115 - for the process's life
-        self.ctx_path = str(run / "nullbox" / "ctx" / f"{plan.agent}.sock")
+        self.ctx_path = str(Layout(run).ctx_socket(plan.agent))
         self.ctx: socket.socket | None = None
         self.asked = ""
         self.pending = b""
@@ -53,10 +55,12 @@ class StandIn:
         self.selector = selectors.DefaultSelector()
         self.boot_id = str(uuid.uuid4())
         control = socket.socket(socket.AF_UNIX)
-        path = folder / "control.sock"
+        path = folder / "room" / "control.sock"
         path.unlink(missing_ok=True)
         control.bind(str(path))
+        os.seteuid(plan.jail.uid)  # who listens is who asked for it, at that moment (unix(7), SO_PEERCRED)
         control.listen(4)
+        os.seteuid(0)
         self.selector.register(control, selectors.EVENT_READ, self.accept)
         self.control = control
         self.tap = self.open_tap(plan) if plan.link is not None else -1
