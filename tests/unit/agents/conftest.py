@@ -23,17 +23,17 @@ AGENTS = Path(__file__).resolve().parents[3] / "agents"
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[CtxgraphService]:
+def service(short_path: Path) -> Iterator[CtxgraphService]:
     made = CtxgraphService()
-    made.start(Layout(run=tmp_path / "r", state=tmp_path / "s"))
+    made.start(Layout(run=short_path / "r", state=short_path / "s"))
     yield made
     made.stop()
 
 
 @pytest.fixture
-def operator(service: CtxgraphService, tmp_path: Path) -> Iterator[Ctx]:
+def operator(service: CtxgraphService, short_path: Path) -> Iterator[Ctx]:
     """ctxgraph with the rights of the host."""
-    client = Ctx(str(Layout(run=tmp_path / "r").ctx_host_socket))
+    client = Ctx(str(Layout(run=short_path / "r").ctx_host_socket))
     yield client
     client.close()
 

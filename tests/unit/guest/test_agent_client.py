@@ -23,9 +23,9 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[CtxgraphService]:
+def service(short_path: Path) -> Iterator[CtxgraphService]:
     made = CtxgraphService()
-    made.start(Layout(run=tmp_path / "run", state=tmp_path / "var"))
+    made.start(Layout(run=short_path / "run", state=short_path / "var"))
     yield made
     made.stop()
 
