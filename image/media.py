@@ -78,7 +78,9 @@ def iso(target: Path, files: dict[str, Path], boot: str, label: str) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         weights = Path(folder) / "sort"
         for number, (name, path) in enumerate(files.items()):
-            shutil.copyfile(path, Path(folder) / name)
+            copy = Path(folder) / name
+            shutil.copyfile(path, copy)
+            copy.chmod(0o444)  # the image records it, and it is no matter of the builder's umask
             with weights.open("a") as lines:
                 lines.write(f"{len(files) - number} /{name}\n")
         argv = ["xorriso", "-no_rc", "-as", "mkisofs", "-quiet", "-o", str(target), "-V", label]
