@@ -63,7 +63,7 @@ def test_a_guest_gets_out_by_its_grants_only_and_every_refusal_is_on_record(
     assert frames > 0
     assert secrets == [], "something that no rule allows was on the wire"
 
-    denials = machine.json("egress", "log", "prober")
+    denials = [json.loads(line) for line in machine.ok("-o", "json", "egress", "log", "prober").splitlines()]
     assert prober.unrecorded(denials) == {}
     assert all(each["agent"] == "prober" and each["count"] >= 1 for each in denials)
     assert machine.json("egress", "explain", "prober", "web.example.com")["allowed"] is True
