@@ -18,10 +18,7 @@ import pytest
 from netlab import HOST_OUTSIDE, WEB2
 from operator_view import NULLCTL, Machine, until
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(netlab.missing()), reason=f"the machine has no network card: {netlab.missing()}"),
-]
+pytestmark = pytest.mark.skipif(bool(netlab.missing()), reason=f"the machine has no network card: {netlab.missing()}")
 
 
 @pytest.fixture(scope="module")
