@@ -64,7 +64,8 @@ class Times:
     """How long a state may last, in seconds.
 
     start: until the launcher's hello; a second under KVM, a minute on a busy machine that emulates KVM. freeze: until
-    the kernel confirms; milliseconds under KVM, seconds on a busy machine that emulates it. grace: between SIGTERM and SIGKILL, and then between one SIGKILL and the next.
+    the kernel confirms; milliseconds under KVM, seconds on a busy machine that emulates it. grace: between SIGTERM and
+    SIGKILL, and then between one SIGKILL and the next.
     """
 
     start: float = 180.0
