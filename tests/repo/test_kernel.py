@@ -85,7 +85,7 @@ def test_cages_have_what_they_are_made_of(option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["DM_VERITY", "DM_INIT", "CRYPTO_SHA256", "EFI_STUB", "EFI_PARTITION", "EXT4_FS", "PSTORE_RAM"]
+    "option", ["DM_VERITY", "DM_INIT", "CRYPTO_SHA256", "EFI_STUB", "EFI_PARTITION", "EXT4_FS", "QFMT_V2", "PSTORE_RAM"]
 )
 def test_the_verified_boot_has_what_it_is_made_of(option: str) -> None:
     assert VIRT[option] == "y"
