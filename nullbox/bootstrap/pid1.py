@@ -165,7 +165,8 @@ class Pid1:
                 self._log(text, Level.INFO)
 
     def hold(self, reason: str) -> None:
-        """The actor system cannot be kept up. A machine stays as it is, for whoever looks."""
+        """The actor system cannot be kept up. A machine stays as it is, for whoever looks: no watchdog resets it."""
+        self._watchdog.release()
         show_hold(self._host, self._log, reason)
 
     def end(self, how: str) -> None:

@@ -7,7 +7,7 @@ import os
 
 class Watchdog:
     """Opens `/dev/watchdog` at the first healthy moment, so that a machine that never comes up is not reset in a
-    circle, and then has to be petted for ever: it is opened without the magic close."""
+    circle, and then has to be petted until `release`: merely closed, or with its holder dead, it resets the machine."""
 
     def __init__(self, path: str = "/dev/watchdog") -> None:
         self._path = path
@@ -24,3 +24,14 @@ class Watchdog:
             os.write(self._fd, b"\0")
         except OSError:
             self._absent = self._fd < 0
+
+    def release(self) -> None:
+        """Call it off by the magic close, for a machine that is to stay as it is. Never raises."""
+        try:
+            if self._fd >= 0:
+                os.write(self._fd, b"V")
+                os.close(self._fd)
+        except OSError:
+            pass
+        self._fd = -1
+        self._absent = True

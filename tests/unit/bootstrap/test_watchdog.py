@@ -28,6 +28,17 @@ def test_it_is_opened_at_the_first_healthy_moment(tmp_path: Path) -> None:
     assert device.read_bytes() == b"\0\0", "and never the V of the magic close"
 
 
+def test_a_machine_that_is_held_is_not_reset(tmp_path: Path) -> None:
+    device = tmp_path / "watchdog"
+    device.touch()
+    pid1 = Pid1(RecordingHost(), KernelLog(str(tmp_path / "kmsg")), Cmdline(), Layout(run=tmp_path))
+    pid1._watchdog = Watchdog(str(device))
+    pid1._watchdog.pet(healthy=True)
+    pid1._perform(lifecycle.Hold("it does not stay up"))
+    pid1._watchdog.pet(healthy=True)
+    assert device.read_bytes() == b"\0V", "the magic close, and never opened again"
+
+
 def test_a_machine_without_one_is_asked_once(tmp_path: Path) -> None:
     device = tmp_path / "watchdog"
     watchdog = Watchdog(str(device))
