@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from gateway_system import System, running
 
 from nullbox.cli import nullctl
 from nullbox.cli.bundle import HIDDEN, redact
+from nullbox.cli.context import FORMATS
+from nullbox.gateway import serve_doctor
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "nullctl"
 
 
 @pytest.fixture
@@ -34,6 +39,37 @@ def test_findings_and_exit_code(system: System, capsys: pytest.CaptureFixture[st
     answer = json.loads(capsys.readouterr().out)
     assert answer["healthy"] is False
     assert next(each for each in answer["findings"] if each["check"] == "services")["state"] == "failure"
+
+
+@pytest.mark.parametrize("output", FORMATS)
+def test_golden(
+    system: System, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    """One finding of each kind, from a machine that is made up."""
+    tree = system.backend.nodes
+
+    async def facts(core: object) -> dict[str, Any]:
+        return {
+            "tree": tree,
+            "driver": "krun",
+            "acceleration": {"kvm": True, "extension": "svm", "emulated_cpu": True},
+            "controllers": ["memory"],
+            "egress": None,
+            "ctxgraph": None,
+            "memory": {"used_mib": 500, "total_mib": 2000},
+            "state_dir": "/var",
+            "disk_free": 50 << 20,
+            "disk_total": 1000 << 20,
+            "now": 1_795_539_600.0,
+        }
+
+    monkeypatch.setattr(serve_doctor, "facts", facts)
+    assert run(system, "-o", output) == 1
+    out = capsys.readouterr().out
+    path = GOLDEN / f"doctor.{output}"
+    if os.environ.get("NULLBOX_UPDATE_GOLDEN"):
+        path.write_text(out)
+    assert out == path.read_text()
 
 
 def test_no_daemon_is_a_finding(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def compare(verb: tuple[str, ...], output: str, out: str) -> None:
 
 
 def test_every_verb_has_a_golden_output() -> None:
-    """But those that print for a shell, a screen or a look at this very machine."""
+    """But those of a shell and a screen, and doctor, whose machine is made up: see test_doctor.py and test_top.py."""
     elsewhere = {"completion", "top", "doctor"}
     seen = {
         " ".join(verb[:2]) if verb[0] in ("agent", "ctx", "egress", "power") else verb[0] for verb in VERBS + CHANGES
