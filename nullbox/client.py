@@ -253,6 +253,10 @@ class Nulld:
         with self.stream("ctx.export", prefix=prefix, proofs=proofs) as lines:
             yield from lines
 
+    def ctx_import(self, start: Answer, lines: list[Answer]) -> Answer:
+        """Restore lines of an export, in order; `start` is its header. `{"added": …, "present": …, "size": …, …}`."""
+        return _mapping(self._client.call("ctx.import", {"start": start, "lines": lines}, timeout=310.0))
+
     # --- egress ---------------------------------------------------------------------------------------------
 
     def egress_rules(self, agent: str | None = None) -> Any:

@@ -168,6 +168,9 @@ class AsyncNulld:
     def ctx_export(self, prefix: str = "", proofs: bool = False) -> AsyncIterator[Answer]:
         return self.stream("ctx.export", prefix=prefix, proofs=proofs)
 
+    async def ctx_import(self, start: Answer, lines: list[Answer]) -> Answer:
+        return _mapping(await self._client.call("ctx.import", {"start": start, "lines": lines}, timeout=310.0))
+
     async def egress_rules(self, agent: str | None = None) -> Any:
         return await self.call("egress.rules", agent=agent)
 

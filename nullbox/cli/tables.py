@@ -210,3 +210,13 @@ def usage(answer: Row) -> str:
         return f"{answer['name']} is {answer['state']} and uses nothing"
     rows = [*((name, show(stats)) for name, show in STATS), ("restarts", str(answer["restarts"]))]
     return "\n".join(f"{name:<12} {text}" for name, text in rows)
+
+
+def usages(answers: Sequence[Row]) -> str:
+    """What several VMs use, a line each."""
+
+    def column(title: str, show: Callable[[Row], str]) -> Column:
+        return Column(title.upper(), lambda row: show(row["stats"] or {}), right=True)
+
+    columns = (column(*each) for each in STATS)
+    return table((Column("NAME", _plain("name")), Column("STATE", _plain("state")), *columns), answers)

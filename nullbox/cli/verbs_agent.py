@@ -97,14 +97,18 @@ _change("resume", "Let a paused agent go on.", lambda session, name: session.nul
 
 
 @agent.command()
-@click.argument("name", shell_complete=agent_names)
+@click.argument("name", required=False, shell_complete=agent_names)
 @output_option
 @pass_session
-def stats(session: Session, name: str) -> None:
-    """Show what an agent's VM uses: CPU time, memory, processes."""
+def stats(session: Session, name: str | None) -> None:
+    """Show what an agent's VM uses: CPU time, memory, processes. Without NAME: what all of them use."""
     from nullbox.cli import tables
 
-    session.show(session.nulld.agent_stats(name), tables.usage, lambda answer: [answer["name"]])
+    if name is not None:
+        session.show(session.nulld.agent_stats(name), tables.usage, lambda answer: [answer["name"]])
+        return
+    answers = [session.nulld.agent_stats(each["name"]) for each in session.nulld.agent_list()]
+    session.show(answers, tables.usages, lambda answers: [answer["name"] for answer in answers])
 
 
 @agent.command()

@@ -21,15 +21,16 @@ LIMIT = click.option(
 
 
 PROOF = "nullbox.cli.verbs_proof:"
-PROOFS = {
+LAZY = {
     "graph": (PROOF + "graph", "Show from which entries one was made, or which were made from it."),
     "root": (PROOF + "root", "Show the Merkle root of the log."),
     "prove": (PROOF + "prove", "Prove that an entry is in the log."),
     "consistency": (PROOF + "consistency", "Prove that the log begins as it once was."),
+    "import": ("nullbox.cli.verb_import:import_", "Restore the log in FILE, an export without a prefix."),
 }
 
 
-@click.group(cls=LazyGroup, lazy=PROOFS)
+@click.group(cls=LazyGroup, lazy=LAZY)
 def ctx() -> None:
     """Look into the agents' shared memory."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from typing import Any
 
 from nullbox.ctxgraph.batch import Head, Stored
 from nullbox.ctxgraph.entry import Kind
@@ -43,3 +44,12 @@ class SqlLookup:
             (hash,),
         ).fetchone()
         return None if row is None else Stored(row[0], row[1], row[2], bool(row[3]))
+
+    def records(self, first: int, last: int) -> dict[int, tuple[Any, ...]]:
+        """By seq, what the leaves of these records commit to, in the order of `merkle.leaf_data`."""
+        rows = self._execute(
+            "SELECT l.kind, l.seq, l.ts_ns, l.expires_ns, o.hash, l.agent_id, l.key FROM log l"
+            " JOIN objects o ON o.seq = l.object WHERE l.seq BETWEEN ? AND ?",
+            (first, last),
+        )
+        return {row[1]: row for row in rows}

@@ -13,6 +13,7 @@ from nullbox.ctxgraph.access import Rights
 from nullbox.ctxgraph.batch import ANYTHING, Delete, Erase, Expected, Write
 from nullbox.ctxgraph.canonical import canonical
 from nullbox.ctxgraph.entry import (
+    Entry,
     check_agent_id,
     check_key,
     check_prefix,
@@ -25,9 +26,11 @@ from nullbox.ctxgraph.entry import (
 )
 from nullbox.ctxgraph.evidence import audit, consistency, prove, root_at
 from nullbox.ctxgraph.graph import DIRECTIONS, MAX_DEPTH, MAX_NODES, walk
+from nullbox.ctxgraph.lines import check_line, read_line, read_start
 from nullbox.ctxgraph.params import Params
 from nullbox.ctxgraph.query import Window
-from nullbox.ctxgraph.reader import MAX_PAGE, NEVER, Page
+from nullbox.ctxgraph.reader import MAX_PAGE, NEVER, Page, Reader
+from nullbox.ctxgraph.restore import restore
 from nullbox.ctxgraph.server import CtxServer, Method
 from nullbox.ctxgraph.transfer import export_lines, header
 from nullbox.protocols.errors import ErrorCode, NullBoxError
@@ -222,6 +225,26 @@ async def _export(server: CtxServer, rights: Rights, params: Params, call: Call)
     return call.stream(lines())
 
 
+async def _import(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:
+    start = read_start(params.any("start"))
+    lines = params.any("lines")
+    params.done()
+    rights.check_whole_log("import")
+    if not isinstance(lines, list):
+        raise NullBoxError(ErrorCode.INVALID, 'import: "lines" must be a list of lines of an export')
+
+    def checked(_reader: Reader) -> list[Entry]:
+        read = [read_line(line) for line in lines]
+        for line in read:
+            check_line(start, line)
+        return [line.entry for line in read]
+
+    entries = await server.with_slow_reader(rights, checked)
+    done = await server.in_writer(lambda store: restore(store, entries))
+    server.watches.advance(done["size"])
+    return done
+
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "write": _write,
@@ -241,6 +264,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "consistency": _consistency,
         "verify": _verify,
         "export": _export,
+        "import": _import,
         "status": _status,
     }
 )

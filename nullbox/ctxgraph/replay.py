@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from nullbox.ctxgraph.batch import Changes, Lookup
 from nullbox.ctxgraph.entry import Entry, Kind, check_agent_id, check_key, entry_hash, parents_of
-from nullbox.ctxgraph.merkle import Frontier, leaf_data, leaf_hash
+from nullbox.ctxgraph.lines import leaf_of
+from nullbox.ctxgraph.merkle import Frontier
 from nullbox.ctxgraph.quota import Usage, charge
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
@@ -17,35 +18,30 @@ def repeat(
 ) -> Changes:
     """What these records, in order, add to a store whose log ends at `frontier` and `last_ns`.
 
-    An erased object is restored as one: its hash, no payload.
+    An erased object is restored as one: its hash, no payload; one that is here with its payload loses it.
 
     Raises:
         NullBoxError: `invalid`, at the first record that does not fit.
     """
     changes = Changes(frontier.copy(), last_ns)
-    known = {found: seq for found, (seq, _) in lookup.existing([record.hash for record in records]).items()}
+    known = dict(lookup.existing([record.hash for record in records]))
     for record in records:
         _check(record, changes.frontier.size + 1, changes.ts_ns)
         new = record.hash not in known
         if new:
             if record.kind is not Kind.WRITE:
                 raise _wrong(record, f"a {record.kind.name.lower()} of an object that no record before it wrote")
-            known[record.hash] = record.seq
+            known[record.hash] = (record.seq, record.text is None)
             changes.objects.append((record.seq, record.hash, record.text))
             if record.text is not None:
                 named = parents_of(json.loads(record.text))
                 changes.edges.extend((record.seq, bytes.fromhex(parent)) for parent in named)
-        leaf = leaf_data(
-            record.kind,
-            record.seq,
-            record.ts_ns,
-            record.expires_ns,
-            record.hash,
-            record.agent_id,
-            record.key,
-        )
-        changes.frontier.append(leaf_hash(leaf))
-        row = (record.seq, record.ts_ns, int(record.kind), record.agent_id, record.key, known[record.hash])
+        target, erased = known[record.hash]
+        if erased != (record.text is None) and record.kind in (Kind.WRITE, Kind.ERASE):
+            changes.payload[target] = record.text
+            known[record.hash] = (target, record.text is None)
+        changes.frontier.append(leaf_of(record))
+        row = (record.seq, record.ts_ns, int(record.kind), record.agent_id, record.key, target)
         changes.log.append((*row, record.expires_ns))
         changes.ts_ns = record.ts_ns
         if record.expires_ns:

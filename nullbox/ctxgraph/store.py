@@ -27,6 +27,8 @@ from nullbox.protocols.errors import ErrorCode, NullBoxError
 
 GROUP = 64
 """Most operations of one transaction."""
+RESTORE_PAUSE_NS = 60 * 10**9
+"""Between two groups of restored records. After that the restore counts as over, and what has ended is recorded."""
 PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = FULL",
@@ -63,6 +65,7 @@ class Store:
         self.failed: NullBoxError | None = None
         self._clock_ns = clock_ns
         self._limits = limits
+        self._restoring_until_ns = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(path.with_name(path.name + ".lock"))
         try:
@@ -131,7 +134,7 @@ class Store:
 
     def _apply(self, ops: list[Op]) -> list[Outcome]:
         now_ns = max(self._clock_ns(), self._last_ns)
-        changes, outcomes = decide(ops, self._lookup(), self._frontier, now_ns, self._usage, self._limits)
+        changes, outcomes = decide(ops, self.lookup(), self._frontier, now_ns, self._usage, self._limits)
         if changes.log or changes.ttl_done:
             self._commit(changes)
         return outcomes
@@ -143,7 +146,8 @@ class Store:
             NullBoxError: `invalid`: a record that cannot follow here, or whose value does not match its hash;
                 `unavailable`: SQLite failed. Nothing of these records is stored then.
         """
-        changes = repeat(records, self._lookup(), self._frontier, self._last_ns, self._usage)
+        changes = repeat(records, self.lookup(), self._frontier, self._last_ns, self._usage)
+        self._restoring_until_ns = self._clock_ns() + RESTORE_PAUSE_NS
         try:
             self._commit(changes)
         except sqlite3.Error as error:
@@ -208,7 +212,10 @@ class Store:
     # --- what goes on behind the writes ---------------------------------------------------------------------
 
     def due(self, limit: int = GROUP) -> list[Expire]:
-        """Writes whose time is over and is not recorded yet, oldest first."""
+        """Writes whose time is over and is not recorded yet, oldest first; none while a log is being restored, which
+        has these records itself."""
+        if self._clock_ns() < self._restoring_until_ns:
+            return []
         rows = self._connection.execute(
             "SELECT t.seq, l.key, t.expires_ns FROM ttl t JOIN log l ON l.seq = t.seq"
             " WHERE t.expires_ns <= ? ORDER BY t.expires_ns LIMIT ?",
@@ -253,7 +260,8 @@ class Store:
             os.close(self._lock)
             self._lock = -1
 
-    def _lookup(self) -> SqlLookup:
+    def lookup(self) -> SqlLookup:
+        """Look into the tables, as they are now."""
         return SqlLookup(self._connection)
 
 

@@ -1,9 +1,7 @@
-"""A log as JSON Lines: export with proofs, and import into an empty store. Effects: reads and writes stores.
+"""A log as JSON Lines: export with proofs, and import (`lines` has the format). Effects: reads and writes stores.
 
-First line: `{"ctxgraph": 1, "size": …, "root": …, "prefixes": […]}`. Then one line for each record, in order: an
-entry (`Entry.to_json`) with `record`, the fields that its leaf commits to, and, where asked for, `path`, its
-inclusion proof in the tree of the first line. An export of everything can be imported; it ends with the same root
-or is refused. An export of some prefixes proves each of its lines and cannot be imported: it is no whole log.
+An export of everything can be imported; it ends with the same root or is refused. An export of some prefixes proves
+each of its lines and cannot be imported: it is no whole log.
 
     python -m nullbox.ctxgraph.transfer import EXPORT.jsonl NEW-STORE.sqlite
 """
@@ -13,18 +11,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nullbox.ctxgraph.canonical import canonical
-from nullbox.ctxgraph.entry import Entry, Kind, parse_hash
+from nullbox.ctxgraph.entry import Kind
 from nullbox.ctxgraph.evidence import prove, root_at
+from nullbox.ctxgraph.lines import FORMAT, check_end, read_export
 from nullbox.ctxgraph.query import Window
 from nullbox.ctxgraph.reader import Reader
+from nullbox.ctxgraph.restore import restore
 from nullbox.ctxgraph.store import GROUP, Store
-from nullbox.protocols.errors import ErrorCode, NullBoxError
+from nullbox.protocols.errors import NullBoxError
 
-FORMAT = 1
 STEP = 200
 
 
@@ -59,57 +58,19 @@ def export_all(reader: Reader, *, proofs: bool = False) -> Iterator[dict[str, An
         yield from lines
 
 
-def import_lines(lines: Iterable[str], store: Store) -> dict[str, Any]:
-    """Restore an export of everything into an empty store; returns `{"size", "root"}`.
+def import_lines(lines: Iterable[str | bytes], store: Store) -> dict[str, Any]:
+    """Restore an export of everything; returns `{"size", "root"}`.
 
     Raises:
-        NullBoxError: `wrong_state`: the store is not empty; `invalid`: a line is malformed, does not match its
-            hash, is out of place, or the log does not end with the root that the first line promises. What came
-            before the bad line stays: throw the new store away.
+        NullBoxError: `conflict`: the store has a log of its own (`restore.restore`); `invalid`: a line is malformed,
+            does not match its hash or its proof, is out of place, or the log does not end with the root that the
+            first line promises. What came before the bad line stays.
     """
-    if store.size:
-        raise NullBoxError(ErrorCode.WRONG_STATE, f"the store holds {store.size} records; import into an empty one")
-    numbered = enumerate(lines, 1)
-    try:
-        start = json.loads(next(numbered)[1])
-        size, root, whole = start["size"], start["root"], start["prefixes"] == [""]
-        if start["ctxgraph"] != FORMAT or not whole:
-            raise NullBoxError(ErrorCode.INVALID, "line 1: this is no export of a whole log in format 1")
-    except (StopIteration, ValueError, KeyError, TypeError) as error:
-        raise NullBoxError(ErrorCode.INVALID, f"line 1: no header of an export: {error!r}") from None
-    group: list[Entry] = []
-    for number, line in numbered:
-        group.append(_entry(number, line))
-        if len(group) == GROUP:
-            store.replay(group)
-            group = []
-    if group:
-        store.replay(group)
-    if (store.size, store.root().hex()) != (size, root):
-        message = f"the lines give {store.size} records with root {store.root().hex()}, line 1 says {size}, {root}"
-        raise NullBoxError(ErrorCode.INVALID, message)
-    return {"size": size, "root": root}
-
-
-def _entry(number: int, line: str) -> Entry:
-    try:
-        data = json.loads(line)
-        text = None if data.get("erased") else canonical(data["value"]).decode()
-        kind = Kind[data.get("event", "write").upper()]
-        return Entry(
-            parse_hash(data["hash"]),
-            data["agent_id"],
-            data["key"],
-            text,
-            data["seq"],
-            data["ts_ns"],
-            kind,
-            data.get("expires_ns", 0),
-        )
-    except NullBoxError as error:
-        raise NullBoxError(ErrorCode.INVALID, f"line {number}: {error.message}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NullBoxError(ErrorCode.INVALID, f"line {number}: no record: {error!r}") from None
+    start, records = read_export(lines)
+    for group in iter(lambda: list(islice(records, GROUP)), []):
+        restore(store, group)
+    check_end(start, store.size, store.root())
+    return {"size": start.size, "root": start.root}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -115,4 +115,13 @@ CTX_TABLE: tuple[Method, ...] = (
         Param("proofs", "bool", "with a proof for each entry", default=False),
         streams=True,
     ),
+    _ctx(
+        "import",
+        "Restore records of an export of a whole log, in order; what is there already is left alone.",
+        "{added, present, size, root}",
+        Param("start", "value", "the first line of the export", required=True),
+        Param("lines", "value", "lines that follow in it: a list", required=True),
+        role=Role.OPERATOR,
+        deadline=AUDIT,
+    ),
 )

@@ -141,6 +141,7 @@ def test_examples_of_nullctl_are_understood_by_it(line: str, tmp_path: Path, mon
     for name in ("researcher", "scout"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "AGENT.toml").write_text(f'[agent]\nname = "{name}"\n')
+    (tmp_path / "backup.jsonl").touch()
     for part in re.split(r"\s(?:\||&&|>)\s", line):
         words = shlex.split(part)
         if words[:1] == ["nullctl"]:

@@ -102,19 +102,23 @@ class System:
                 return {"hash": "f" * 64, "seq": 4, "ts_ns": 5}
             case "status", _:
                 return {"size": 3, "root": "0" * 64, "searchable": 3, "path": "ctxgraph.sqlite", "failed": None}
+            case "import", {"start": start, "lines": lines}:
+                return {"added": 0, "present": len(lines), "size": start["size"], "root": start["root"]}
             case "search", _:
                 return {"entries": ENTRIES[:1]}
             case "delete" | "erase", _:
                 return {"hash": "e" * 64, "seq": 5, "ts_ns": 6}
             case "verify", _:
                 return {"sound": True}
-            case "watch" | "export", _:
+            case "export", _:
+                return call.stream(self._watch({"ctxgraph": 1, **proof_of("root", {}), "prefixes": [""]}))
+            case "watch", _:
                 return call.stream(self._watch())
         raise NullBoxError(ErrorCode.INVALID, call.method)
 
-    async def _watch(self) -> AsyncIterator[Any]:
-        for entry in ENTRIES:
-            yield entry
+    async def _watch(self, *before: dict[str, Any]) -> AsyncIterator[Any]:
+        for value in (*before, *ENTRIES):
+            yield value
 
 
 @contextlib.contextmanager

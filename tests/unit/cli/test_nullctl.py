@@ -31,6 +31,7 @@ from nullbox.protocols.errors import ErrorCode
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "nullctl"
 SAMPLE = Path(__file__).parents[3] / "agents" / "pulse"
+LOG = Path(__file__).parents[2] / "support" / "log.jsonl"
 BINARY = [sys.executable, "-c", "from nullbox.cli.nullctl import main; main()"]
 
 
@@ -129,6 +130,7 @@ CHANGES = [
     ("agent", "deploy", str(SAMPLE), "--replace"),
     ("agent", "remove", "fresh", "--yes"),
     ("ctx", "write", "notes.a", "1"),
+    ("ctx", "import", str(LOG)),
     ("ctx", "delete", "notes.a", "--yes"),
     ("ctx", "erase", "0" * 63 + "1", "--yes"),
     ("power", "off", "--yes"),
@@ -229,6 +231,18 @@ def test_the_output_option_works_on_both_sides_of_the_verb(shared: System, run: 
     before, after = run(shared, "-o", "json", "agent", "list"), run(shared, "agent", "list", "-o", "json")
     assert before.out == after.out
     assert json.loads(after.out)[0]["name"] == "pulse"
+
+
+def test_stats_without_a_name_are_those_of_all_agents(system: System, run: Any) -> None:
+    system.backend.set("cage:reader", state="stopped", pid=None)
+    one = json.loads(run(system, "agent", "stats", "pulse", "-o", "json").out)
+    found = json.loads(run(system, "agent", "stats", "-o", "json").out)
+    assert [(each["name"], each["stats"]) for each in found] == [("pulse", one["stats"]), ("reader", None)]
+    assert run(system, "agent", "stats", "-o", "name").out == "pulse\nreader\n"
+    title, pulse, reader = run(system, "agent", "stats").out.splitlines()
+    assert title.split()[:4] == ["NAME", "STATE", "CPU", "TIME"]
+    assert pulse.split()[:5] == ["pulse", "running", "1.5s", "64.0", "MiB"]
+    assert reader.split() == ["reader", "stopped", *"-" * 8]
 
 
 def test_an_operators_hour(system: System, run: Any) -> None:

@@ -27,13 +27,13 @@ def acknowledged(store: Store, *ops: Op) -> list[Ack]:
     return [outcome for outcome in outcomes if isinstance(outcome, Ack)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write() -> Callable[..., Write]:
     """`write(agent, key, value, **options)` → the operation."""
     return make_write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def put() -> Callable[..., list[Ack]]:
     """`put(store, *ops)` → acknowledgements, raising the first refusal."""
     return acknowledged

@@ -23,7 +23,6 @@ from nullbox.ctxgraph.quota import Limits
 from nullbox.ctxgraph.reader import Reader
 from nullbox.ctxgraph.service import CtxgraphService
 from nullbox.ctxgraph.store import Store
-from nullbox.ctxgraph.transfer import import_lines
 from nullbox.guest.nullbox_agent import Ctx, CtxError
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.layout import Layout
@@ -579,22 +578,6 @@ def test_checkpoints_proofs_and_export_hold_for_an_outsider(host: Ctx, agent: Cl
             Checkpoint(new["size"], new["root"]),
             {**{name: lines[0][name] for name in ("size", "root")}, "record": line["record"], "path": line["path"]},
         )
-    texts = [json.dumps(line) for line in lines]
-    copy = Store(tmp_path / "copy.sqlite")
-    assert import_lines(texts, copy) == {"size": new["size"], "root": new["root"]}
-    copy.close()
-    reader = Reader(tmp_path / "copy.sqlite")
-    assert evidence.audit(reader)["ok"]
-    assert reader.read(bytes.fromhex(secret)).text is None
-    with pytest.raises(NullBoxError, match="was deleted"):
-        reader.latest("k.1")
-    texts[7] = texts[7].replace('"value": 6', '"value": 66')
-    with pytest.raises(NullBoxError, match="record 7: its value hashes to"):
-        import_lines(texts, Store(tmp_path / "bad.sqlite"))
-    with pytest.raises(NullBoxError, match="import into an empty one"):
-        import_lines(texts, Store(tmp_path / "copy.sqlite"))
-    with pytest.raises(NullBoxError, match="line 1 says"):
-        import_lines([json.dumps(line) for line in lines[:-1]], Store(tmp_path / "short.sqlite"))
 
 
 def exported(host: Ctx, **params: Any) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from nullbox.client import Nulld
+from nullbox.ctxgraph.merkle import EMPTY_ROOT
 from nullbox.ctxgraph.methods import METHODS as STORE
 from nullbox.ctxgraph.service import CtxgraphService
 from nullbox.gateway.memory import MemoryBackend
@@ -60,6 +61,8 @@ def test_every_parameter_is_known_to_the_store(nulld: Nulld, method: str) -> Non
         "depth": 2,
         "proofs": True,
         "ttl_s": 60,
+        "start": {"ctxgraph": 1, "size": 0, "root": EMPTY_ROOT.hex(), "prefixes": [""]},
+        "lines": [],
     }
     for param in METHODS[method].params:
         required = {each.name: samples[each.name] for each in METHODS[method].params if each.required}
