@@ -14,6 +14,7 @@ import click
 
 from nullbox.cli.nullbox_doctor import doctor_command
 from nullbox.cli.nullbox_up import up_command
+from nullbox.cli.places import build_option, file_option
 from nullbox.host import run, state_disk
 from nullbox.host.qemu import Machine
 from nullbox.host.record import identity_of
@@ -67,15 +68,11 @@ main.add_command(doctor_command)
 @click.option("--detach", is_flag=True, help="Return once the system is ready.")
 @click.option("--memory", default=2048, show_default=True, help="Memory of the machine in MiB.")
 @click.option("--cpus", type=int, default=None, help="Virtual processors of the machine; default 2, 1 under emulation.")
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    metavar="FILE",
-    help="Disk for what is to last; made (sparse, 1 GiB) if it is not there. Without it the machine forgets.",
+@file_option(
+    "--state", "Disk for what is to last; made (sparse, 1 GiB) if it is not there. Without it the machine forgets."
 )
 @click.option("--append", multiple=True, metavar="ARGUMENT", help="One more kernel argument; repeatable.")
-@click.option("--build", type=click.Path(path_type=Path), default=None, help="Folder of kernel and image.")
+@build_option
 def run_command(
     detach: bool, memory: int, cpus: int | None, state: Path | None, append: tuple[str, ...], build: Path | None
 ) -> None:
@@ -154,7 +151,7 @@ def stay(folder: RunFolder) -> None:
 
 
 @main.command("stop")
-@click.option("--build", type=click.Path(path_type=Path), default=None, help="Folder of kernel and image.")
+@build_option
 def stop_command(build: Path | None) -> None:
     """Power the machine off."""
     folder = RunFolder((build or checkout()) / "run")

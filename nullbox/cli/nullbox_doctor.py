@@ -13,6 +13,7 @@ import click
 from nullbox import __version__
 from nullbox.cli import bundle as bundles
 from nullbox.cli import render
+from nullbox.cli.places import build_option, file_option
 from nullbox.cli.verb_doctor import page
 from nullbox.gateway.doctor import healthy
 from nullbox.host import doctor, doctor_facts
@@ -25,8 +26,8 @@ TAIL = 200
 
 @click.command("doctor")
 @click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", help="How to print the result.")
-@click.option("--bundle", type=click.Path(path_type=Path), metavar="FILE", help="Write a support archive (.tar.gz).")
-@click.option("--build", type=click.Path(path_type=Path), default=None, help="Folder of kernel and image.")
+@file_option("--bundle", "Write a support archive (.tar.gz).")
+@build_option
 def doctor_command(output: str, bundle: Path | None, build: Path | None) -> None:
     """Find out what this host lacks, and what to do. Exits with 1 if anything fails.
 

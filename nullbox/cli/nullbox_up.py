@@ -11,6 +11,7 @@ from types import FrameType
 import click
 
 from nullbox.bootstrap.hosted import REBOOT
+from nullbox.cli.places import file_option, folder_option
 from nullbox.host import acceleration, hosted
 from nullbox.host.hosted import Hosted, Instance
 from nullbox.host.qemu import BINARY
@@ -29,28 +30,10 @@ NO_ISOLATION = "the process driver is NO isolation boundary: agents share this h
     show_default=True,
     help="How agents run: each in a microVM, or, for development and without isolation, as a process.",
 )
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=None,
-    metavar="DIR",
-    help="The instance's folder; one for each instance.  [default: build/up]",
-)
-@click.option(
-    "--agents",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    default=None,
-    metavar="DIR",
-    help="Folder of agents' folders.  [default: the sample agents]",
-)
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    default=None,
-    metavar="FILE",
-    help="A nulld.toml.",
-)
-@click.option("--image", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Root of the microVMs.")
+@folder_option("--state", "The instance's folder; one for each instance.  [default: build/up]")
+@folder_option("--agents", "Folder of agents' folders.  [default: the sample agents]", exists=True)
+@file_option("--config", "A nulld.toml.", exists=True)
+@file_option("--image", "Root of the microVMs.")
 def up_command(driver: str, state: Path | None, agents: Path | None, config: Path | None, image: Path | None) -> None:
     """Run the actor tree on this host, in namespaces of its own, until Ctrl-C.
 
