@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from nullbox.egress.addresses import AddressRules
 from nullbox.egress.dns.resolver import AgentResolver
@@ -24,56 +25,47 @@ async def no_upstream(name: str) -> UpstreamAnswer:
     raise NullBoxError(ErrorCode.UNAVAILABLE, "no upstream resolver is configured")
 
 
+@dataclass(frozen=True)
 class Serving:
     """resolvers: who listens; None: nobody is ever answered. clock, wall: monotonic and Unix time in seconds."""
 
-    def __init__(
-        self,
-        resolvers: Resolvers | None,
-        rules: AddressRules,
-        ask: Ask,
-        pin: Pin,
-        log: EventLog,
-        clock: Callable[[], float],
-        wall: Callable[[], float],
-    ) -> None:
-        self._resolvers = resolvers
-        self._rules = rules
-        self._ask = ask
-        self._pin = pin
-        self._log = log
-        self._clock = clock
-        self._wall = wall
+    resolvers: Resolvers | None
+    rules: AddressRules
+    ask: Ask
+    pin: Pin
+    log: EventLog
+    clock: Callable[[], float]
+    wall: Callable[[], float]
 
     def serve(self, link: Link) -> None:
         """Let the agent ask: judge by the link's grants from now on, and listen if nobody does yet."""
         agent, grants, learn = link.agent, grants_of(link), LEARNING in link.marks
-        if self._resolvers is None or self._resolvers.regrant(agent, grants, learn=learn):
+        if self.resolvers is None or self.resolvers.regrant(agent, grants, learn=learn):
             return
 
         def note(kind: str, name: str, address: str, detail: str) -> None:
-            self._log.add(Denial(agent, kind, name, address, "dns", 53, detail), self._wall())
+            self.log.add(Denial(agent, kind, name, address, "dns", 53, detail), self.wall())
 
         resolver = AgentResolver(
             grants,
-            self._rules,
-            ask=self._ask,
-            pin=lambda name, addresses, seconds: self._pin(agent, name, addresses, seconds),
+            self.rules,
+            ask=self.ask,
+            pin=lambda name, addresses, seconds: self.pin(agent, name, addresses, seconds),
             report=note,
-            clock=self._clock,
+            clock=self.clock,
             learn=learn,
         )
-        self._resolvers.open(link.slot, agent, resolver)
+        self.resolvers.open(link.slot, agent, resolver)
 
     def close(self, agent: str) -> None:
         """Listen no more."""
-        if self._resolvers is not None:
-            self._resolvers.close(agent)
+        if self.resolvers is not None:
+            self.resolvers.close(agent)
 
     def forget(self, agent: str) -> int:
         """Drop the agent's cached answers; how many there were."""
-        return self._resolvers.forget(agent) if self._resolvers is not None else 0
+        return self.resolvers.forget(agent) if self.resolvers is not None else 0
 
     def healthy(self) -> bool:
         """Whether who listens also answers. Never blocks."""
-        return self._resolvers is None or self._resolvers.healthy()
+        return self.resolvers is None or self.resolvers.healthy()
