@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from supervision_world import Violation, run_group_check, run_schedule
+from supervision_oracle import Violation
+from supervision_schedules import run_group_check, run_schedule
 
 from nullbox.supervision import commands, decide, exits, groups, intensity, lifecycle, shutdown
 from nullbox.supervision.events import TimerKind

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from supervision_world import ENDS, World, random_spec, random_world, run_group_check, run_schedule
+from supervision_schedules import ENDS, random_spec, random_world, run_group_check, run_schedule
+from supervision_world import World
 
 from nullbox.protocols.messages import ExitReason
 from nullbox.supervision import events as ev
