@@ -55,7 +55,7 @@ def measure(rounds: int, folder: Path) -> dict[str, list[float]]:
         bare = [float(seconds) for seconds in BARE.findall(machine.console())]
         names = ("pulse", "reader")
         for name in names:
-            until(lambda name=name: machine.agent_state(name) == "running", seconds=180, what=name)  # type: ignore[misc]
+            machine.until_state(name, "running")
         paused, resumed = [], []
         for _ in range(rounds):
             paused.append(float(machine.json("agent", "pause", "pulse")["confirmed_ms"]))
@@ -65,7 +65,7 @@ def measure(rounds: int, folder: Path) -> dict[str, list[float]]:
         for number in range(rounds):
             machine.ok("agent", "start", "first")
             until(lambda n=number: len(first_lines(machine)) > n, seconds=120, what="its line")  # type: ignore[misc]
-            until(lambda: machine.agent_state("first") == "stopped", seconds=120, what="its end")
+            machine.until_state("first", "stopped")
         took = [line - start for start, line in zip(starts(machine), first_lines(machine), strict=True)]
     return {
         "bare_s": bare,

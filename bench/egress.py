@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
-import netlab
+import netspace
 from namelab import NameHost, NameServer, Zone, lookup
 from netlab import UPSTREAM, WEB, Lab
 
@@ -306,7 +306,7 @@ def main() -> int:
     parser.add_argument("--agents", type=int, default=1000)
     parser.add_argument("--hosts", type=int, default=20)
     options = parser.parse_args()
-    if reason := netlab.missing():
+    if reason := netspace.missing():
         print(f"egress: not measured: {reason}")
         return 1
     return finish(MUST, measure(options.agents, options.hosts, 2 if options.quick else options.rounds), options.json)

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import netlab
+import netspace
 import outside
 import pytest
 import wire
-from operator_view import Machine, booted, until
+from operator_view import Machine, booted
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +25,7 @@ def far_end(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Where the machine's network card leads: a namespace of ours without a way out. None: it has no card, since no
     test of this run wants one, or since there can be no namespace."""
     wanted = any("internet" in getattr(item, "fixturenames", ()) for item in request.session.items)
-    if netlab.missing() or not wanted:
+    if netspace.missing() or not wanted:
         yield None
         return
     with wire.laid(tmp_path_factory.mktemp("wire"), f"{netlab.INTERNET}/24") as laid:
@@ -49,13 +50,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory, far_end: wire.Wire | None)
 
 @pytest.fixture
 def still(machine: Machine) -> Iterator[None]:
-    """The sample agents paused: an emulated processor has no time for more than two VMs at once."""
-    for name in ("pulse", "reader"):
-        until(lambda name=name: machine.agent_state(name) == "running", seconds=180, what=f"{name} running")  # type: ignore[misc]
-        machine.ok("agent", "pause", name)
-    yield
-    for name in ("pulse", "reader"):
-        machine.ok("agent", "resume", name)
+    """The sample agents paused."""
+    with machine.paused("pulse", "reader"):
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

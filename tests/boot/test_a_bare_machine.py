@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import netlab
+import netspace
 import pytest
 from dhcp_server import good, serving
 from operator_view import Machine, booted, until
@@ -33,7 +33,7 @@ pages that forks share until somebody counts a reference in them."""
 ACKNOWLEDGED = 40
 """Writes before the power goes."""
 
-pytestmark = pytest.mark.skipif(bool(netlab.missing()), reason=netlab.missing() or "-")
+pytestmark = pytest.mark.skipif(bool(netspace.missing()), reason=netspace.missing() or "-")
 
 
 @dataclass

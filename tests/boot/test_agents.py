@@ -82,7 +82,7 @@ def test_a_restarted_agent_boots_another_machine(machine: Machine) -> None:
 
 
 def test_the_guests_kernel_is_not_the_machines(machine: Machine) -> None:
-    until(lambda: machine.agent_state("pulse") == "running", seconds=120, what="pulse running")
+    machine.until_state("pulse", "running")
     shown = machine.json("agent", "inspect", "pulse")
     guest = shown["vm"]["guest"]["kernel"]
     assert guest
@@ -95,7 +95,7 @@ def test_stop_and_start(machine: Machine) -> None:
     assert machine.node("cage:reader")["last_exit"]["kind"] == "shutdown"
     assert "reader" not in {link["agent"] for link in machine.json("egress", "rules")["links"]}
     machine.ok("agent", "start", "reader")
-    until(lambda: machine.agent_state("reader") == "running", seconds=120, what="reader running")
+    machine.until_state("reader", "running")
 
 
 @pytest.mark.usefixtures("still")
@@ -122,7 +122,7 @@ def test_an_agent_that_fails_is_restarted_with_growing_delays(machine: Machine) 
 def test_an_agent_that_is_done_is_not_restarted(machine: Machine) -> None:
     machine.ok("agent", "start", "oneshot")
     until(lambda: machine.agent_state("oneshot") != "stopped", seconds=60, what="oneshot to start")
-    until(lambda: machine.agent_state("oneshot") == "stopped", seconds=300, what="oneshot to end")
+    machine.until_state("oneshot", "stopped", seconds=300)
     node = machine.node("cage:oneshot")
     assert node["last_exit"]["kind"] == "normal"
     assert node["last_exit"]["code"] == 0

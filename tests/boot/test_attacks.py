@@ -46,15 +46,13 @@ EXPECTED = {
 @pytest.fixture(scope="module")
 def attacked(machine: Machine) -> Iterator[dict[str, str]]:
     """The verdicts of the hostile agent, which ran with `pulse` beside it, and pulse's incarnation before."""
-    until(lambda: machine.agent_state("reader") == "running", seconds=180, what="reader running")
-    machine.ok("agent", "pause", "reader")  # an emulated processor has no time for three VMs
-    before = str(machine.node("cage:pulse")["incarnation"])
-    machine.ok("agent", "start", "raider")
-    found = until(
-        lambda: machine.json("ctx", "query", "raider.verdicts")["entries"], seconds=400, what="the verdicts of raider"
-    )
-    yield {**found[-1]["value"], "pulse before": before}
-    machine.ok("agent", "resume", "reader")
+    with machine.paused("reader"):
+        before = str(machine.node("cage:pulse")["incarnation"])
+        machine.ok("agent", "start", "raider")
+        found = until(
+            lambda: machine.json("ctx", "query", "raider.verdicts")["entries"], seconds=400, what="raider's verdicts"
+        )
+        yield {**found[-1]["value"], "pulse before": before}
 
 
 def test_every_attack_is_judged(attacked: dict[str, str]) -> None:
@@ -86,7 +84,7 @@ def test_what_the_operator_reads_is_harmless(machine: Machine) -> None:
 
 @pytest.mark.usefixtures("attacked")
 def test_the_hostile_agent_ended_as_any_other(machine: Machine) -> None:
-    until(lambda: machine.agent_state("raider") == "stopped", seconds=120, what="raider to end")
+    machine.until_state("raider", "stopped")
     last: dict[str, Any] = machine.node("cage:raider")["last_exit"]
     assert (last["kind"], last["code"]) == ("normal", 0)
     kinds = [json.loads(line)["kind"] for line in machine.ok("-o", "json", "events").splitlines()]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from doc_commands import ROOT, Command, Shell, differs, follow, on_a_running_system, steps
-from operator_view import Machine, until
+from operator_view import Machine
 
 BIN = Path(sys.executable).parent
 
@@ -18,7 +18,7 @@ BIN = Path(sys.executable).parent
 def shell(machine: Machine, tmp_path: Path) -> Iterator[Shell]:
     """A reader's shell beside the machine of all boot tests, both sample agents running."""
     for name in ("pulse", "reader"):
-        until(lambda name=name: machine.agent_state(name) == "running", seconds=180, what=f"{name} running")  # type: ignore[misc]
+        machine.until_state(name, "running")
     environment = {
         "NULLD_SOCKET": str(machine.folder.socket),
         "PATH": f"{BIN}:{os.environ['PATH']}",

@@ -11,14 +11,17 @@ import json
 import subprocess
 from collections.abc import Iterator
 
-import netlab
+import netspace
 import outside
 import prober
 import pytest
+import traffic
 from netlab import HOST_OUTSIDE, WEB2
 from operator_view import NULLCTL, Machine, until
 
-pytestmark = pytest.mark.skipif(bool(netlab.missing()), reason=f"the machine has no network card: {netlab.missing()}")
+pytestmark = pytest.mark.skipif(
+    bool(netspace.missing()), reason=f"the machine has no network card: {netspace.missing()}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def verdicts(
     machine: Machine, internet: outside.Outside, still: None, followed: subprocess.Popen[str]
 ) -> Iterator[dict[str, str]]:
     """How each attempt of the agent ended, by its own account."""
-    assert internet.inside(netlab.tcp, WEB2, 443) == "open", "the servers outside answer"
+    assert internet.inside(traffic.tcp, WEB2, 443) == "open", "the servers outside answer"
     machine.ok("agent", "start", "prober")
 
     def told() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from operator_view import Machine, until
+from operator_view import Machine
 
 
 def ask(machine: Machine, line: bytes) -> dict[str, object]:
@@ -24,7 +24,7 @@ def test_an_unknown_agent_is_not_found(machine: Machine) -> None:
 
 
 def test_a_wrong_state_is_said_with_what_would_be_right(machine: Machine) -> None:
-    until(lambda: machine.agent_state("pulse") == "running", seconds=120, what="pulse running")
+    machine.until_state("pulse", "running")
     done = machine.nullctl("agent", "resume", "pulse")
     assert done.code == 6
     assert "running" in done.err

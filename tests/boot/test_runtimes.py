@@ -27,14 +27,9 @@ int main(int argc, char **argv)
 
 @pytest.fixture(scope="module")
 def room(machine: Machine) -> Iterator[None]:
-    """The sample agents paused: an emulated processor has no time for more VMs."""
-    names = ("pulse", "reader")
-    for name in names:
-        until(lambda name=name: machine.agent_state(name) == "running", seconds=180, what=f"{name} running")  # type: ignore[misc]
-        machine.ok("agent", "pause", name)
-    yield
-    for name in names:
-        machine.ok("agent", "resume", name)
+    """The sample agents paused."""
+    with machine.paused("pulse", "reader"):
+        yield
 
 
 def manifest(name: str, rest: str) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import netlab
+import netspace
 import pytest
 
-REASON = netlab.missing()
+REASON = netspace.missing()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,14 +9,17 @@ import struct
 import subprocess
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import netlab
 import outside
 import prober
 import pytest
+import traffic
 from namelab import NameHost, NameServer, Zone, lookup
-from netlab import WEB, Lab, Servers, ethernet, ipv4, mac
+from netlab import WEB, Lab
+from traffic import Servers, ethernet, ipv4, mac
 
 from nullbox.egress.chains import MAX_FLOWS_PER_AGENT
 from nullbox.egress.dns.server import MAX_CONNECTIONS
@@ -52,7 +55,7 @@ def test_one_agent_cannot_take_all_flows(lab: Lab) -> None:
     more = 20
     results = lab.inside("agent0", connect_many, WEB, 443, MAX_FLOWS_PER_AGENT + more)
     assert results == {"open": MAX_FLOWS_PER_AGENT, "ConnectionRefusedError": more}
-    assert lab.inside("agent1", netlab.tcp, WEB, 443) == "open"
+    assert lab.inside("agent1", traffic.tcp, WEB, 443) == "open"
 
 
 def test_twin_without_rules_there_is_no_end_of_flows(open_lab: Lab) -> None:
@@ -65,14 +68,14 @@ def icmp_error(gateway: bytes) -> bytes:
     """Agent 1 tells the web server that agent 0's packets do not arrive (RFC 792), with a message in the quotation."""
     quoted = ipv4(ONE.guest, WEB, struct.pack("!HHI", 40000, 443, 1) + PAYLOAD, 6)
     body = struct.pack("!BBHI", 3, 1, 0, 0) + quoted
-    body = body[:2] + struct.pack("!H", netlab.checksum(body)) + body[4:]
+    body = body[:2] + struct.pack("!H", traffic.checksum(body)) + body[4:]
     return ethernet(gateway, mac(OTHER.mac), ipv4(OTHER.guest, WEB, body, 1))
 
 
 def launch(lab: Lab) -> int:
-    gateway = lab.inside("host", netlab.device_mac, OTHER.tap)
+    gateway = lab.inside("host", traffic.device_mac, OTHER.tap)
     with netlab.sniffing(lab, "internet") as outside:
-        lab.inside("agent1", netlab.send_frame, "eth0", icmp_error(gateway))
+        lab.inside("agent1", traffic.send_frame, "eth0", icmp_error(gateway))
         return sum(PAYLOAD in frame for frame in outside())
 
 
@@ -81,7 +84,7 @@ def test_an_agent_cannot_speak_about_anothers_flow(lab: Lab) -> None:
         lab.host.call("open_link", agent, GRANT)
         lab.host.call("pin", agent, "web.example.com:443", WEB, 443)
     lab.worker("internet", lambda: Servers(tcp=[443]))
-    lab.worker("agent0", lambda: netlab.Flow(WEB, 443))
+    lab.worker("agent0", lambda: traffic.Flow(WEB, 443))
     assert launch(lab) == 0
 
 
@@ -90,7 +93,7 @@ def test_twin_without_rules_it_can(open_lab: Lab) -> None:
 
 
 @pytest.fixture
-def named() -> netlab.Iterator[Lab]:
+def named() -> Iterator[Lab]:
     with Lab(host=NameHost) as lab:
         lab.host.call("prepare")
         for agent in ("agent0", "agent1"):

@@ -11,8 +11,12 @@ from pathlib import Path
 
 import netlab
 import pytest
+import sizes
+import traffic
 from namelab import NameHost, NameServer, Zone, lookup
-from netlab import WEB, Lab, Servers, Worker
+from netlab import WEB, Lab
+from netspace import Worker
+from traffic import Servers
 
 from nullbox.chaos.board import Board, When
 from nullbox.chaos.faults import Fault
@@ -91,7 +95,7 @@ def deaths(counts: dict[tuple[int, When], int]) -> list[tuple[int, When, int]]:
     """Every pass of every fail point that the work made: (point, before or after, passes to let go by)."""
     found = [(number, when, skip) for (number, when), count in counts.items() for skip in range(count)]
     assert {number for number, _, _ in found} == {number for number, _ in EFFECTS}, "the work passes every effect"
-    if os.environ.get("NULLBOX_FULL") == "1":
+    if sizes.FULL:
         return found
     seed = int(os.environ.get("NULLBOX_SEED", time.time_ns() % 10**6))
     print(f"NULLBOX_SEED={seed}: {CI_DEATHS} of {len(found)} deaths")
@@ -114,7 +118,7 @@ def test_no_death_opens_anything_or_cuts_what_is_granted(tmp_path: Path) -> None
         lab.worker("internet", lambda: Servers(tcp=[443]))
         watchers = listeners(lab)
         assert lab.inside("agent0", lookup, GATEWAY, "web.example.com").values == [WEB]
-        flow = lab.worker("agent0", lambda: netlab.Flow(WEB, 443))
+        flow = lab.worker("agent0", lambda: traffic.Flow(WEB, 443))
         lab.host.kill()
         probe = lab.worker("agent0", Probe)
 
@@ -146,7 +150,7 @@ def test_no_death_opens_anything_or_cuts_what_is_granted(tmp_path: Path) -> None
 def test_twin_the_probe_is_heard_without_rules(open_lab: Lab) -> None:
     watchers = listeners(open_lab)
     probe = open_lab.worker("agent0", Probe)
-    deadline = time.monotonic() + netlab.DEADLINE
+    deadline = time.monotonic() + traffic.DEADLINE
     while not all(watcher.call("hits") for watcher in watchers):
         assert time.monotonic() < deadline
     probe.kill()

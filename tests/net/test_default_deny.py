@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import netlab
+import netspace
 import pytest
-from netlab import INTERNET, WEB, Lab, Servers
+import traffic
+from netlab import INTERNET, WEB, Lab
+from traffic import Servers
 
 from nullbox.egress.policy import parse_policy
 from nullbox.egress.slots import Slot
@@ -12,7 +17,7 @@ from nullbox.egress.slots import Slot
 NOTHING = parse_policy([])
 ONE, OTHER = Slot(0), Slot(1)
 
-UDP, TCP = netlab.udp, netlab.tcp
+UDP, TCP = traffic.udp, traffic.tcp
 REFUSALS = ("refused", "unreachable")
 ATTEMPTS = {
     "tcp to an address outside": (TCP, WEB, 443),
@@ -32,13 +37,13 @@ ATTEMPTS = {
 }
 
 
-def serve(lab: Lab) -> list[netlab.Worker]:
+def serve(lab: Lab) -> list[netspace.Worker]:
     ports = {"tcp": [22, 53, 80, 443, 853], "udp": [53, 123, 443, 5353, 5355]}
     roles = ("host", "internet", "agent1")
     return [lab.worker(role, lambda: Servers(**ports)) for role in roles]
 
 
-def hits(servers: list[netlab.Worker]) -> list[object]:
+def hits(servers: list[netspace.Worker]) -> list[object]:
     return [hit for server in servers for hit in server.call("hits")]
 
 
@@ -51,9 +56,9 @@ def closed(lab: Lab) -> Lab:
 
 def test_the_gateway_address_answers_on_port_53(closed: Lab) -> None:
     serve(closed)
-    assert closed.inside("agent0", netlab.udp, ONE.gateway, 53) == "open"
-    assert closed.inside("agent0", netlab.tcp, ONE.gateway, 53) == "open"
-    assert closed.inside("agent1", netlab.udp, OTHER.gateway, 53) == "open"
+    assert closed.inside("agent0", traffic.udp, ONE.gateway, 53) == "open"
+    assert closed.inside("agent0", traffic.tcp, ONE.gateway, 53) == "open"
+    assert closed.inside("agent1", traffic.udp, OTHER.gateway, 53) == "open"
 
 
 def test_nothing_else_is_reached_and_tcp_is_refused_at_once(closed: Lab) -> None:
@@ -76,8 +81,8 @@ def test_a_link_that_was_never_opened_passes_nothing(lab: Lab) -> None:
     servers = serve(lab)
     lab.host.call("unprotected", [0])
     for address, port in ((ONE.gateway, 53), (WEB, 443)):
-        assert lab.inside("agent0", netlab.udp, address, port, b"x", 0.3) == "silent"
-        assert lab.inside("agent0", netlab.tcp, address, port, 0.3) == "silent"
+        assert lab.inside("agent0", traffic.udp, address, port, b"x", 0.3) == "silent"
+        assert lab.inside("agent0", traffic.tcp, address, port, 0.3) == "silent"
     assert hits(servers) == []
 
 
@@ -86,7 +91,7 @@ def test_a_reload_changes_nothing(closed: Lab) -> None:
     closed.host.call("restart")
     closed.host.call("prepare")
     assert closed.host.call("reconcile", ["agent0", "agent1"]) == []
-    assert closed.inside("agent0", netlab.udp, ONE.gateway, 53) == "open"
+    assert closed.inside("agent0", traffic.udp, ONE.gateway, 53) == "open"
     assert len(hits(servers)) == 1
     for _, (how, address, port) in ATTEMPTS.items():
         result = closed.inside("agent0", how, address, port)
@@ -95,10 +100,10 @@ def test_a_reload_changes_nothing(closed: Lab) -> None:
 
 
 def test_denials_are_counted_with_address_port_and_reason(closed: Lab) -> None:
-    closed.inside("agent0", netlab.tcp, WEB, 443)
-    closed.inside("agent0", netlab.tcp, WEB, 443)
-    closed.inside("agent0", netlab.tcp, INTERNET, 853)
-    closed.inside("agent0", netlab.tcp, ONE.gateway, 22)
+    closed.inside("agent0", traffic.tcp, WEB, 443)
+    closed.inside("agent0", traffic.tcp, WEB, 443)
+    closed.inside("agent0", traffic.tcp, INTERNET, 853)
+    closed.inside("agent0", traffic.tcp, ONE.gateway, 22)
     found = {
         tuple(item["elem"]["val"]["concat"]): item["elem"]["counter"]["packets"]
         for item in closed.host.call("elements", "denied")
@@ -116,11 +121,11 @@ def test_a_grant_is_for_one_agent_one_address_and_one_port(lab: Lab) -> None:
     lab.host.call("open_link", "agent0", policy)
     lab.host.call("open_link", "agent1", policy)
     lab.host.call("pin", "agent0", "web.example.com:443", WEB, 443)
-    assert lab.inside("agent0", netlab.tcp, WEB, 443) == "open"
-    assert lab.inside("agent0", netlab.tcp, WEB, 80) == "refused"
-    assert lab.inside("agent0", netlab.tcp, netlab.WEB2, 443) == "refused"
-    assert lab.inside("agent0", netlab.udp, WEB, 443) == "refused"
-    assert lab.inside("agent1", netlab.tcp, WEB, 443) == "refused", "another agent's grant"
+    assert lab.inside("agent0", traffic.tcp, WEB, 443) == "open"
+    assert lab.inside("agent0", traffic.tcp, WEB, 80) == "refused"
+    assert lab.inside("agent0", traffic.tcp, netlab.WEB2, 443) == "refused"
+    assert lab.inside("agent0", traffic.udp, WEB, 443) == "refused"
+    assert lab.inside("agent1", traffic.tcp, WEB, 443) == "refused", "another agent's grant"
     assert hits(servers) == [("tcp", netlab.HOST_OUTSIDE, 443)], "the world sees the host's address, not the agent's"
 
 
@@ -130,11 +135,11 @@ def test_an_expired_answer_leaves_the_flow_and_a_revoked_grant_cuts_it(lab: Lab)
     lab.host.call("open_link", "agent0", both)
     lab.host.call("pin", "agent0", "web.example.com:443", WEB, 443, 1)
     lab.host.call("pin", "agent0", "other.example.com:443", netlab.WEB2, 443)
-    flow = lab.worker("agent0", lambda: netlab.Flow(WEB, 443))
-    other = lab.worker("agent0", lambda: netlab.Flow(netlab.WEB2, 443))
-    deadline = netlab.time.monotonic() + netlab.DEADLINE
-    while lab.inside("agent0", netlab.tcp, WEB, 443) == "open":
-        assert netlab.time.monotonic() < deadline, "the answer never expired"
+    flow = lab.worker("agent0", lambda: traffic.Flow(WEB, 443))
+    other = lab.worker("agent0", lambda: traffic.Flow(netlab.WEB2, 443))
+    deadline = time.monotonic() + traffic.DEADLINE
+    while lab.inside("agent0", traffic.tcp, WEB, 443) == "open":
+        assert time.monotonic() < deadline, "the answer never expired"
     assert flow.call("echo") == "open"
     lab.host.call("open_link", "agent0", parse_policy(["other.example.com"]))
     assert flow.call("echo") in ("reset", "silent")
@@ -146,14 +151,14 @@ def test_an_expired_answer_leaves_the_flow_and_a_revoked_grant_cuts_it(lab: Lab)
 def test_the_host_can_ask_an_agent_and_gets_its_answer(lab: Lab) -> None:
     lab.host.call("open_link", "agent1", NOTHING)
     lab.worker("agent1", lambda: Servers(tcp=[8080]))
-    assert lab.inside("host", netlab.tcp, OTHER.guest, 8080) == "open"
+    assert lab.inside("host", traffic.tcp, OTHER.guest, 8080) == "open"
 
 
 def test_a_budget_of_calls_is_kept_by_the_kernel(lab: Lab) -> None:
     serve(lab)
     lab.host.call("open_link", "agent0", parse_policy(["web.example.com"], 30))
     lab.host.call("pin", "agent0", "web.example.com:443", WEB, 443)
-    results = [lab.inside("agent0", netlab.tcp, WEB, 443) for _ in range(6)]
+    results = [lab.inside("agent0", traffic.tcp, WEB, 443) for _ in range(6)]
     assert results == ["open"] * 3 + ["refused"] * 3
     denied = lab.host.call("elements", "denied")
     assert [item["elem"]["val"]["concat"][-1] for item in denied] == [3]

@@ -39,8 +39,7 @@ def up() -> Iterator[Up]:
 
 @pytest.fixture
 def shell(up: Up, tmp_path: Path) -> Iterator[Shell]:
-    for name in ("pulse", "reader"):
-        eventually(lambda name=name: up.agent(name)["state"] == "running", f"{name} does not run")
+    up.until_running("pulse", "reader")
     eventually(lambda: up.nulld.ctx_latest("reader.summary"), "reader writes no summary")
     environment = {
         "NULLD_SOCKET": str(up.hosted.socket),

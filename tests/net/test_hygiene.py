@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Callable
 
 import netlab
 import pytest
-from netlab import WEB, Lab, arp, ethernet, ipv4, mac, udp_datagram
+import traffic
+from netlab import WEB, Lab
+from traffic import arp, ethernet, ipv4, mac, udp_datagram
 
 from nullbox.egress.policy import parse_policy
 from nullbox.egress.slots import Slot
@@ -30,9 +33,9 @@ def packet(
 
 def ipv6(gateway: bytes, target: str) -> bytes:
     content = struct.pack("!HHHH", 40000, 53, 8 + len(PAYLOAD), 0) + PAYLOAD
-    source, end = (netlab.socket.inet_pton(netlab.socket.AF_INET6, text) for text in ("fe80::2", target))
+    source, end = (socket.inet_pton(socket.AF_INET6, text) for text in ("fe80::2", target))
     # RFC 8200, 8.1: unlike over IPv4, the checksum is not optional.
-    total = netlab.checksum(source + end + struct.pack("!II", len(content), 17) + content)
+    total = traffic.checksum(source + end + struct.pack("!II", len(content), 17) + content)
     content = content[:6] + struct.pack("!H", total) + content[8:]
     head = struct.pack("!IHBB", 6 << 28, len(content), 17, 64)
     return ethernet(gateway, ME, head + source + end + content, 0x86DD)
@@ -41,7 +44,7 @@ def ipv6(gateway: bytes, target: str) -> bytes:
 def echo() -> bytes:
     """An ICMP echo request that carries the payload (RFC 792)."""
     head = struct.pack("!BBHHH", 8, 0, 0, 1, 1)
-    return head[:2] + struct.pack("!H", netlab.checksum(head + PAYLOAD)) + head[4:] + PAYLOAD
+    return head[:2] + struct.pack("!H", traffic.checksum(head + PAYLOAD)) + head[4:] + PAYLOAD
 
 
 LIES: dict[str, Frame] = {
@@ -68,10 +71,10 @@ def open_links(lab: Lab) -> None:
 
 def launch(lab: Lab, frame: Frame) -> int:
     """Send the frame from agent0; in how many frames its payload arrived outside or at the other agent."""
-    gateway = lab.inside("host", netlab.device_mac, ONE.tap)
+    gateway = lab.inside("host", traffic.device_mac, ONE.tap)
     arrived = 0
     with netlab.sniffing(lab, "internet") as outside, netlab.sniffing(lab, "agent1") as beside:
-        lab.inside("agent0", netlab.send_frame, "eth0", frame(gateway))
+        lab.inside("agent0", traffic.send_frame, "eth0", frame(gateway))
         for collect in (outside, beside):
             # An error that the host sends back quotes the packet; it goes to the liar only.
             arrived += sum(PAYLOAD in found for found in collect())
@@ -105,8 +108,8 @@ def fragment(gateway: bytes, offset: int, content: bytes, *, more: bool) -> byte
 def segment(port: int) -> bytes:
     """A SYN with the payload behind it (RFC 9293)."""
     data = struct.pack("!HHIIBBHHH", 40000, port, 1, 0, 0x50, 2, 1000, 0, 0) + b"\0\0\0\0" + PAYLOAD
-    ends = netlab.socket.inet_aton(ONE.guest) + netlab.socket.inet_aton(WEB)
-    total = netlab.checksum(ends + struct.pack("!HH", 6, len(data)) + data)
+    ends = socket.inet_aton(ONE.guest) + socket.inet_aton(WEB)
+    total = traffic.checksum(ends + struct.pack("!HH", 6, len(data)) + data)
     return data[:16] + struct.pack("!H", total) + data[18:]
 
 
@@ -133,10 +136,10 @@ PIECES: dict[str, Callable[[bytes], list[bytes]]] = {
 
 def launch_pieces(lab: Lab, pieces: Callable[[bytes], list[bytes]]) -> tuple[int, set[int]]:
     """How many packets arrived with the payload, and to which TCP ports those that say so were."""
-    gateway = lab.inside("host", netlab.device_mac, ONE.tap)
+    gateway = lab.inside("host", traffic.device_mac, ONE.tap)
     with netlab.sniffing(lab, "internet") as outside:
         for frame in pieces(gateway):
-            lab.inside("agent0", netlab.send_frame, "eth0", frame)
+            lab.inside("agent0", traffic.send_frame, "eth0", frame)
         found = [frame for frame in outside() if frame[12:14] == b"\x08\0" and frame[23] == 6]
     firsts = [frame for frame in found if int.from_bytes(frame[20:22], "big") & 0x1FFF == 0]
     return sum(PAYLOAD in frame for frame in found), {int.from_bytes(frame[36:38], "big") for frame in firsts}
@@ -160,7 +163,7 @@ class Ipv6Listener:
     """What reaches the host's port 53 by IPv6."""
 
     def __init__(self) -> None:
-        self._socket = netlab.socket.socket(netlab.socket.AF_INET6, netlab.socket.SOCK_DGRAM)
+        self._socket = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         self._socket.bind(("::", TO_PORT))
 
     def heard(self, patience: float) -> bool:
@@ -183,7 +186,7 @@ def test_ipv6_meets_the_rules_even_where_it_is_switched_on(lab: Lab) -> None:
     switch_ipv6_on(lab)
     listener = lab.worker("host", Ipv6Listener)
     before = drops(lab)
-    lab.inside("agent0", netlab.send_frame, "eth0", ipv6(b"\x33\x33\0\0\0\1", "ff02::1"))
+    lab.inside("agent0", traffic.send_frame, "eth0", ipv6(b"\x33\x33\0\0\0\1", "ff02::1"))
     assert not listener.call("heard", 0.3)
     assert drops(lab) > before
 
@@ -191,8 +194,8 @@ def test_ipv6_meets_the_rules_even_where_it_is_switched_on(lab: Lab) -> None:
 def test_twin_without_rules_ipv6_is_heard(open_lab: Lab) -> None:
     switch_ipv6_on(open_lab)
     listener = open_lab.worker("host", Ipv6Listener)
-    open_lab.inside("agent0", netlab.send_frame, "eth0", ipv6(b"\x33\x33\0\0\0\1", "ff02::1"))
-    assert listener.call("heard", netlab.DEADLINE)
+    open_lab.inside("agent0", traffic.send_frame, "eth0", ipv6(b"\x33\x33\0\0\0\1", "ff02::1"))
+    assert listener.call("heard", traffic.DEADLINE)
 
 
 @pytest.mark.parametrize("target", ["ff02::1", "fe80::1"])
@@ -202,7 +205,7 @@ def test_ipv6_on_a_link_as_it_is_is_dropped_and_on_record(lab: Lab, target: str)
     open_links(lab)
     lab.run("agent0", ["sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6"])  # its own chatter
     counted = ipv6_denials(lab)
-    lab.inside("agent0", netlab.send_frame, "eth0", ipv6(b"\x33\x33\0\0\0\1", target))
+    lab.inside("agent0", traffic.send_frame, "eth0", ipv6(b"\x33\x33\0\0\0\1", target))
     assert ipv6_denials(lab) == counted + 1
 
 
@@ -223,7 +226,7 @@ def test_arp_cannot_move_anybodys_address(lab: Lab) -> None:
     evil = mac("5a:94:ef:00:00:63")
     for source_ip in (ONE.guest, OTHER.guest, netlab.INTERNET):
         frame = ethernet(BROADCAST, evil, arp(evil, source_ip, ONE.gateway, 2), 0x0806)
-        lab.inside("agent0", netlab.send_frame, "eth0", frame)
+        lab.inside("agent0", traffic.send_frame, "eth0", frame)
     neighbours = lab.run("host", ["ip", "neigh"]).stdout
     assert "5a:94:ef:00:00:63" not in neighbours
     assert f"{ONE.guest} dev nb0 lladdr {ONE.mac} PERMANENT" in neighbours
@@ -233,7 +236,7 @@ def test_twin_without_rules_arp_moves_an_address(open_lab: Lab) -> None:
     evil = mac("5a:94:ef:00:00:63")
     open_lab.run("host", ["ip", "neigh", "del", ONE.guest, "dev", "nb0"])
     frame = ethernet(BROADCAST, evil, arp(evil, ONE.guest, ONE.gateway, 1), 0x0806)
-    open_lab.inside("agent0", netlab.send_frame, "eth0", frame)
+    open_lab.inside("agent0", traffic.send_frame, "eth0", frame)
     assert "5a:94:ef:00:00:63" in open_lab.run("host", ["ip", "neigh"]).stdout
 
 
@@ -254,7 +257,7 @@ def test_options_are_on_record(lab: Lab) -> None:
 def test_a_links_record_goes_with_it_and_stays_its_agents(lab: Lab) -> None:
     open_links(lab)
     launch(lab, LIES["another agent's address"])
-    lab.inside("agent0", netlab.tcp, netlab.WEB2, 443)
+    lab.inside("agent0", traffic.tcp, netlab.WEB2, 443)
     lab.host.call("close_link", "agent0")
     kinds = {each["kind"] for each in lab.host.call("denials") if each["agent"] == "agent0"}
     assert {"spoofed", "packet"} <= kinds

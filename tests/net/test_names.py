@@ -10,8 +10,11 @@ from pathlib import Path
 
 import netlab
 import pytest
+import traffic
 from namelab import Answer, NameHost, NameServer, Zone, lookup, lookup_all, race
-from netlab import UPSTREAM, WEB, WEB2, Lab, Servers, Worker
+from netlab import UPSTREAM, WEB, WEB2, Lab
+from netspace import Worker
+from traffic import Servers
 
 from nullbox.egress.dns.chain import MAX_ADDRESSES, MAX_TTL, MIN_TTL
 from nullbox.egress.policy import parse_policy
@@ -73,7 +76,7 @@ class Net:
         return answer
 
     def connect(self, address: str, port: int = 443, agent: int = 0) -> str:
-        result: str = self.lab.inside(f"agent{agent}", netlab.tcp, address, port)
+        result: str = self.lab.inside(f"agent{agent}", traffic.tcp, address, port)
         return result
 
 
@@ -279,8 +282,8 @@ def test_revoking_a_name_shuts_its_addresses_and_cuts_its_flows(net: Net) -> Non
     net.tell(web=Zone([WEB]), a_wild=Zone([WEB2]))
     assert net.look("web.example.com").values == [WEB]
     assert net.look("a.wild.example.com").values == [WEB2]
-    flow = net.lab.worker("agent0", lambda: netlab.Flow(WEB, 443))
-    other = net.lab.worker("agent0", lambda: netlab.Flow(WEB2, 443))
+    flow = net.lab.worker("agent0", lambda: traffic.Flow(WEB, 443))
+    other = net.lab.worker("agent0", lambda: traffic.Flow(WEB2, 443))
     net.lab.host.call("open_link", "agent0", parse_policy(["*.wild.example.com"]))
     assert flow.call("echo") != "open"
     assert other.call("echo") == "open"
@@ -291,7 +294,7 @@ def test_revoking_a_name_shuts_its_addresses_and_cuts_its_flows(net: Net) -> Non
 def test_a_restarted_egress_keeps_flows_and_goes_on_answering(net: Net) -> None:
     net.tell(web=Zone([WEB]))
     net.look("web.example.com")
-    flow = net.lab.worker("agent0", lambda: netlab.Flow(WEB, 443))
+    flow = net.lab.worker("agent0", lambda: traffic.Flow(WEB, 443))
     net.lab.host.call("restart")
     assert flow.call("echo") == "open"
     net.lab.host.call("prepare")

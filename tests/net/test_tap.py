@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from netlab import Host, Lab, Worker
+from netlab import Host, Lab
+from netspace import Worker
 
 from nullbox.chaos.standin import IFF_NO_PI, IFF_TAP, TUNSETIFF
 from nullbox.egress.policy import parse_policy
@@ -74,10 +75,11 @@ def test_opening_again_keeps_the_device_and_closing_removes_it(host: Worker) -> 
 
 
 class Holder:
-    """What a VMM does with a TAP: attach to it."""
+    """What a VMM does with a TAP: attach to it. uid: as that user, without privileges; 0: as root."""
 
-    def __init__(self, tap: str) -> None:
+    def __init__(self, tap: str, uid: int = 0) -> None:
         self._fd = os.open("/dev/net/tun", os.O_RDWR)
+        os.setresuid(uid, uid, uid)
         fcntl.ioctl(self._fd, TUNSETIFF, struct.pack("16sH22x", tap.encode(), IFF_TAP | IFF_NO_PI))
 
 
@@ -88,6 +90,14 @@ def test_a_link_that_a_vm_holds_can_change(lab: Lab, host: Worker) -> None:
     host.call("change_policy", "pulse", POLICY)
     [link] = host.call("rules")["links"]
     assert [grant["grant"] for grant in link["grants"]] == ["web.example.com:443"]
+
+
+def test_a_tap_is_its_owners_and_no_other_agents(lab: Lab, host: Worker) -> None:
+    mine, other = 60_001, 60_002
+    host.call("open_link", "pulse", POLICY, mine)
+    with pytest.raises(AssertionError, match="PermissionError"):
+        lab.worker("host", lambda: Holder("nb0", other))
+    lab.worker("host", lambda: Holder("nb0", mine))
 
 
 def test_nothing_outside_the_namespace_changed(host: Worker) -> None:

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import netlab
+import netspace
 import pytest
 from dhcp_server import Answer, good, hostile, serving, short
 
 pytestmark = [
     pytest.mark.net,
     pytest.mark.timeout(120),
-    pytest.mark.skipif(bool(netlab.missing()), reason=netlab.missing() or "-"),
+    pytest.mark.skipif(bool(netspace.missing()), reason=netspace.missing() or "-"),
 ]
 
 

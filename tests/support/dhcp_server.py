@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import Any
 
-from netlab import enter
+from netspace import enter
 
 from nullbox.bootstrap import dhcp
 from nullbox.bootstrap.dhcp import ACK, DISCOVER, MASK, NAK, OFFER, REQUEST, RESOLVER, ROUTER, SECONDS, SERVER, TYPE

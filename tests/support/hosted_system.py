@@ -43,8 +43,8 @@ class Up:
             self.process = subprocess.Popen([*argv, *options], stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         self.nulld = Nulld(self.hosted.socket, timeout=30.0)
 
-    def ready(self) -> Up:
-        eventually(self.is_ready, "nullbox up is not ready")
+    def ready(self, seconds: float = LONG) -> Up:
+        eventually(self.is_ready, "nullbox up is not ready", seconds)
         return self
 
     def is_ready(self) -> bool:
@@ -66,6 +66,9 @@ class Up:
         done = self.nullctl(*words)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def until_running(self, *names: str) -> None:
+        eventually(lambda: all(self.agent(name)["state"] == "running" for name in names), f"{names} do not all run")
 
     def agent(self, name: str) -> dict[str, Any]:
         return next(each for each in self.nulld.agent_list() if each["name"] == name)

@@ -76,6 +76,20 @@ class Machine:
     def agent_state(self, name: str) -> str:
         return str(self.node(f"cage:{name}")["state"])
 
+    def until_state(self, name: str, state: str, *, seconds: float = 180.0, every: float = 0.1) -> None:
+        """Wait for an agent to be `running`, `stopped` …"""
+        until(lambda: self.agent_state(name) == state, seconds=seconds, what=f"{name} {state}", every=every)
+
+    @contextmanager
+    def paused(self, *names: str) -> Iterator[None]:
+        """These agents paused meanwhile: an emulated processor has no time for more than two VMs at once."""
+        for name in names:
+            self.until_state(name, "running")
+            self.ok("agent", "pause", name)
+        yield
+        for name in names:
+            self.ok("agent", "resume", name)
+
     def connect(self) -> socket.socket:
         """A bare connection to the gateway, for saying what nullctl would not."""
         connection = socket.socket(socket.AF_UNIX)

@@ -11,9 +11,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import netlab
+import netspace
 from namelab import NameServer, Zone
-from netlab import ETH_P_ALL, HOST_OUTSIDE, INTERNET, INTERNET_BLOCKS, UPSTREAM, WEB, Servers, Worker
+from netlab import HOST_OUTSIDE, INTERNET, INTERNET_BLOCKS, UPSTREAM, WEB
+from netspace import Worker
+from traffic import ETH_P_ALL, Servers
 from wire import DEVICE, Wire
 
 UPLINK = f"{HOST_OUTSIDE}/24,{INTERNET},{UPSTREAM}"
@@ -72,7 +74,7 @@ class Outside:
 
     def inside(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function there: that the servers answer at all can be seen from beside them."""
-        return netlab.inside(self._namespace, function, *args)
+        return netspace.inside(self._namespace, function, *args)
 
     def close(self) -> None:
         for worker in self._workers:

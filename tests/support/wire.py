@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from netlab import enter
+from netspace import enter
 
 TUNSETIFF = 0x400454CA
 IFF_TAP = 0x0002
