@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import struct
 import sys
 import tempfile
@@ -26,6 +27,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
 import netlab
+import netspace
+from hosted_system import Up
 from supervision_core import Core, events_per_second
 
 from bench import ctxgraph, egress
@@ -37,6 +40,7 @@ from nullbox.ctxgraph.reader import NEVER, Reader
 from nullbox.egress.addresses import AddressRules
 from nullbox.egress.dns.resolver import AgentResolver
 from nullbox.egress.policy import parse_policy
+from nullbox.host.hosted import cgroup_mount
 from nullbox.protocols.layout import Layout
 from nullbox.protocols.messages import Address, Phase, Query, Ready, Reply, Start
 from nullbox.supervision import snapshot
@@ -171,12 +175,61 @@ def actors(quick: bool) -> Iterable[Curve]:
     return trip, made, memory
 
 
+# --- the whole system, with agents as processes
+
+
+def live(count: int) -> tuple[float, float]:
+    """An instance of `nullbox up` with so many idle agents: seconds until all of them run, MB of it all (Pss)."""
+    with tempfile.TemporaryDirectory(prefix="nbup") as name:
+        agents = Path(name) / "agents"
+        for number in range(count):
+            home = agents / f"idle{number}"
+            home.mkdir(parents=True)
+            (home / "AGENT.toml").write_text(
+                f'[agent]\nname = "idle{number}"\nruntime = "python"\n[capabilities]\nmax_memory_mb = 64\n'
+            )
+            (home / "main.py").write_text("import signal\nsignal.pause()\n")
+        agents.mkdir(exist_ok=True)
+        began = time.monotonic()
+        up = Up(Path(name), agents)
+        try:
+            up.ready(300.0)
+            return time.monotonic() - began, sum(pss(pid) for pid in (up.first, *descendants(up.first)))
+        finally:
+            up.close()
+
+
+def descendants(pid: int) -> list[int]:
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*children, *(further for child in children for further in descendants(child))]
+
+
+def pss(pid: int) -> float:
+    """MB of memory that a process has, what it shares divided among those who share it (proc_pid_smaps(5))."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def system(quick: bool) -> Iterable[Curve]:
+    started = Curve("system", "boot: from start to running, per agent beyond the bare tree", "agents", "s", 1.5)
+    memory = Curve("system", "memory of one agent: its cage, its watcher, itself", "agents", "MB", 1.2)
+    if cgroup_mount(Path("/proc/self/mountinfo").read_text()) is None or os.geteuid() != 0:
+        return ()
+    bare_seconds, bare_memory = live(0)
+    print(f"the bare tree: {bare_seconds:.1f} s, {bare_memory:.0f} MB")
+    for size in (4, 8) if quick else (4, 16, 64):
+        seconds, used = live(size)
+        started.points[size] = (seconds - bare_seconds) / size
+        memory.points[size] = (used - bare_memory) / size
+    return started, memory
+
+
 # --- egress: the ruleset in the kernel, the resolver
 
 
 def ruleset(quick: bool) -> Iterable[Curve]:
     loaded = Curve("ruleset", "loading one agent's rules, 20 hosts, with all others", "agents", "ms", 1.5)
-    if netlab.missing():
+    if netspace.missing():
         return ()
     for size in (10, 100) if quick else (10, 100, 300, 1000):
         with netlab.Lab(agents=0) as lab:
@@ -265,6 +318,7 @@ def pages(reader: Reader, window: Window, count: int = 50) -> float:
 AREAS: dict[str, Callable[[bool], Iterable[Curve]]] = {
     "supervision": supervision,
     "actors": actors,
+    "system": system,
     "ruleset": ruleset,
     "dns": dns,
     "ctxgraph": store,

@@ -33,8 +33,8 @@ def test_the_report_has_every_size_and_marks_what_bends() -> None:
     assert "scaling-area.svg" in text
 
 
+@pytest.mark.slow  # needs the extra `bench`, which make test-full installs
 def test_the_same_curve_is_drawn_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="needs the extra bench")
     for name in ("a", "b"):
         scaling.chart("area", [curve(1.0, 1.1)], tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
