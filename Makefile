@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON := build/venv/bin/python
-PYTEST := $(PYTHON) -m pytest
+# Bytecode of the tests and of what they start is kept, whatever the environment says: compiling takes half of a short run.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m pytest
 FLAVOUR ?= virt
 SIGNING = $(if $(KEY)$(CERT),--key "$(KEY)" --cert "$(CERT)")
 export CC := $(if $(filter clang%,$(CC)),$(CC),gcc)
@@ -49,9 +50,9 @@ test: setup kernel image test-image ## the test suite, QEMU tests included (what
 	@$(PYTEST) -m "boot and not slow"
 
 test-fast: setup ## the tests that need no QEMU and no kernel
-	@$(PYTEST) -m "not boot and not slow and not net" -n 2
+	@NULLBOX_FAST=1 $(PYTEST) -m "not boot and not slow and not net" -n 2 --dist worksteal
 
-test-full: setup kernel image test-image iso ## all tests at full size
+test-full: setup kernel image test-image iso build/venv/bench ## all tests at full size
 	@NULLBOX_FULL=1 $(PYTEST)
 
 crash: setup ## crash schedules of the actor tree: SEED=… N=…

@@ -1,23 +1,19 @@
-"""Lets every test import the helpers in tests/support by their plain names; one profile for Hypothesis; short paths."""
+"""One profile for Hypothesis, SIGINT that works, short paths. (pyproject.toml puts tests/support on the path.)"""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-
-SUPPORT = str(Path(__file__).parent / "support")
-if SUPPORT not in sys.path:
-    sys.path.insert(0, SUPPORT)
+from sizes import sized
 
 # How long one example takes says more about the machine than about the code; the suite has timeouts of its own.
-settings.register_profile("nullbox", deadline=None, print_blob=True)
+settings.register_profile("nullbox", deadline=None, print_blob=True, max_examples=sized(100))
 settings.load_profile("nullbox")
 
 # A shell that starts the suite in the background has it ignore SIGINT (POSIX), and programs pass that on to their

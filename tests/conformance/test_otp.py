@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pytest
 from otp_cases import Case, Simulation, random_case
+from sizes import sized
 
 HERE = Path(__file__).parent
-CASES = int(os.environ.get("NULLBOX_OTP_CASES") or 3000)
+CASES = int(os.environ.get("NULLBOX_OTP_CASES") or sized(3000))
 BASE = int(os.environ.get("NULLBOX_CRASH_SEED") or 0)
 
 needs_erlang = pytest.mark.skipif(

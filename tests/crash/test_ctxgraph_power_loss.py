@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sizes import sized
 
 from nullbox.ctxgraph import evidence
 from nullbox.ctxgraph.query import Window
@@ -165,7 +166,7 @@ def after_cut(events: list[Event], moment: int, number: random.Random, folder: P
 
 def test_nothing_acknowledged_is_lost_when_the_power_goes(recorder: Path, tmp_path: Path) -> None:
     seed = int(os.environ.get("CTXGRAPH_SEED", random.SystemRandom().randrange(10**9)))
-    cuts = int(os.environ.get("CTXGRAPH_CUTS", "50" if os.environ.get("NULLBOX_FULL") else "10"))
+    cuts = int(os.environ.get("CTXGRAPH_CUTS", sized(10, full=50)))
     print(f"CTXGRAPH_SEED={seed} CTXGRAPH_CUTS={cuts}")
     number = random.Random(seed)
     events = record(recorder, tmp_path, seed)

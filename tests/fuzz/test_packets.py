@@ -1,6 +1,7 @@
 """Mutated packets crash nothing: the codecs, the assembler, and an actor that gets them over its socket.
 
-1,000,000 of them with NULLBOX_FULL=1 (`make fuzz`), else a tenth; NULLBOX_FUZZ sets the number, SEED repeats a run.
+1,000,000 of them with NULLBOX_FULL=1 (`make fuzz`), a tenth in `make test`. NULLBOX_FUZZ sets the number, SEED repeats
+a run.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from message_strategies import any_message, of_class
+from sizes import sized
 
 from nullbox.actors.base import BaseActor
 from nullbox.actors.transport import naming, packet, system_messages
@@ -25,7 +27,7 @@ from nullbox.protocols.codec import CodecError
 from nullbox.protocols.messages import Address, Ping, Pong, Start, Stop
 from nullbox.testing import processes
 
-COUNT = int(os.environ.get("NULLBOX_FUZZ", "1000000" if os.environ.get("NULLBOX_FULL") == "1" else "100000"))
+COUNT = int(os.environ.get("NULLBOX_FUZZ", sized(100_000, full=1_000_000)))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 LIVE = 10
 """One packet in so many also goes to a living actor."""
@@ -51,7 +53,7 @@ def corpus(strategy: Any, encode: Callable[[Any], bytes], count: int) -> list[by
     """Valid packets to start from."""
     found: list[bytes] = []
 
-    @settings(max_examples=count, phases=[Phase.generate], deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=count, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(strategy)
     def collect(message: Any) -> None:
         found.append(encode(message))

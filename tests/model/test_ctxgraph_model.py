@@ -302,8 +302,6 @@ def test_the_store_is_what_the_model_says() -> None:
         settings=settings(
             max_examples=60,
             stateful_step_count=40,
-            deadline=None,
-            print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sizes import sized
 from supervision_schedules import ENDS, random_spec, random_world, run_group_check, run_schedule
 from supervision_world import World
 
@@ -18,10 +19,10 @@ from nullbox.supervision import events as ev
 from nullbox.supervision.decide import decide
 from nullbox.supervision.spec import Strategy
 
-SEEDS = int(os.environ.get("NULLBOX_CRASH_RUNS") or 600)
+SEEDS = int(os.environ.get("NULLBOX_CRASH_RUNS") or sized(600))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=sized(150), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(rng=st.randoms(use_true_random=False))
 def test_no_schedule_breaks_a_rule(rng: random.Random) -> None:
     run_schedule(rng, steps=30)
@@ -41,7 +42,7 @@ def test_seeded_schedules(strategy: Strategy) -> None:
 
 @pytest.mark.parametrize("strategy", list(Strategy))
 def test_who_goes_along_and_in_what_order(strategy: Strategy) -> None:
-    for seed in range(300):
+    for seed in range(sized(300)):
         print(f"seed {seed}")
         run_group_check(random.Random(seed), strategy)
 
@@ -178,4 +179,4 @@ class SupervisedTree(RuleBasedStateMachine):
 
 
 TestSupervisedTree = SupervisedTree.TestCase
-TestSupervisedTree.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestSupervisedTree.settings = settings(max_examples=sized(60), stateful_step_count=30)

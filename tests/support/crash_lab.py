@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 
-EVERYTHING = bool(os.environ.get("CRASH_ALL") or os.environ.get("NULLBOX_FULL"))
+from sizes import FULL, sized
+
+EVERYTHING = bool(os.environ.get("CRASH_ALL")) or FULL
 SEED = int(os.environ.get("NULLBOX_CRASH_SEED") or 0)
-COUNT = int(os.environ.get("NULLBOX_CRASH_RUNS") or (2000 if os.environ.get("NULLBOX_FULL") else 200))
+COUNT = int(os.environ.get("NULLBOX_CRASH_RUNS") or sized(200, full=2000))
 """Schedules; two hundred consecutive seeds reach every fail point twice."""
 BATCH = 25
 """Schedules into one system."""

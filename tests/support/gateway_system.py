@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from nullbox.ctxgraph.merkle import Frontier, consistency_proof, inclusion_proof, leaf_data, leaf_hash
+from nullbox.gateway import collector
+from nullbox.gateway import service as gateway
 from nullbox.gateway.memory import MemoryBackend
 from nullbox.gateway.service import GatewayService
 from nullbox.protocols.errors import ErrorCode, NullBoxError
@@ -132,9 +136,15 @@ def running() -> Iterator[System]:
         thread.start()
         server = asyncio.run_coroutine_threadsafe(_serve(system), loop).result(10)
         service = GatewayService(system.backend, layout, {"operators": {"uids": [os.getuid()]}})
-        service.start()
         try:
-            yield system
+            with (
+                mock.patch.object(collector, "PERIOD", 0.05),
+                mock.patch.object(
+                    gateway, "collect_denials", functools.partial(collector.collect_denials, period=0.05)
+                ),
+            ):
+                service.start()
+                yield system
         finally:
             service.stop()
             asyncio.run_coroutine_threadsafe(server.close(), loop).result(10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sizes import sized
 
 from nullbox.actors.transport import packet
 from nullbox.actors.transport.packet import FRAGMENT, MAX_MESSAGE, MORE, Assembler, Kind, PacketError
@@ -58,7 +59,7 @@ def test_what_is_no_greeting_is_refused(data: bytes) -> None:
         packet.parse_hello(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=sized(200))
 @given(st.lists(st.binary(min_size=1, max_size=20), max_size=20))
 def test_no_packets_raise_anything_else(packets: list[bytes]) -> None:
     assembler = Assembler()

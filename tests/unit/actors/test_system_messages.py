@@ -10,6 +10,7 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sizes import sized
 from thespian.actors import (
     ActorAddress,
     ActorExitRequest,
@@ -37,7 +38,7 @@ def test_every_system_message_comes_back_as_it_went(twin: type) -> None:
     original = system_messages._ORIGINALS[twin]
     names = system_messages._FIELDS[twin]
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=sized(30))
     @given(message_strategies.of_class(twin))
     def check(flat: Any) -> None:
         message = object.__new__(original) if original is not logging.LogRecord else logging.makeLogRecord({})
@@ -95,7 +96,7 @@ def test_what_is_not_in_the_table_or_wrongly_typed_is_refused(flat: list[Any]) -
         system_messages.decode(b"\x01" + msgpack.packb(flat))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=sized(300))
 @given(st.binary(max_size=100))
 def test_no_bytes_raise_anything_else(data: bytes) -> None:
     for each in (data, b"\x01" + data):

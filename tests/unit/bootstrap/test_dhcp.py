@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from ipaddress import IPv4Address
 from typing import Any
@@ -11,6 +10,7 @@ import dhcp_server
 from dhcp_server import ADDRESS, SERVER_IP, USUAL, in_ip, wire
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sizes import sized
 from test_lease import assert_harmless
 
 from nullbox.bootstrap import dhcp
@@ -179,7 +179,7 @@ def hostile(draw: st.DrawFn) -> bytes:
     return bytes(packet[: draw(st.integers(0, len(packet)))]) if draw(st.booleans()) else bytes(packet)
 
 
-EXAMPLES = 2000 if os.environ.get("NULLBOX_FULL") else 100
+EXAMPLES = sized(100, full=2000)
 
 
 @settings(max_examples=EXAMPLES)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from sizes import sized
 
 from nullbox.ctxgraph.methods import METHODS
 from nullbox.ctxgraph.service import CtxgraphService
@@ -67,7 +68,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ctx]:
     service.stop()
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=sized(400), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(sorted(METHODS.keys() - {"watch", "export", "verify"})),
     st.dictionaries(st.sampled_from(NAMES), odd, max_size=5),

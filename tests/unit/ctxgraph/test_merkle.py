@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sizes import sized
 
 from nullbox.ctxgraph.merkle import (
     EMPTY_ROOT,
@@ -206,7 +207,7 @@ def test_a_rewritten_history_of_the_same_size_is_seen() -> None:
         check_consistency(Checkpoint(0, "0" * 64), TREE.checkpoint(5), [])
 
 
-@settings(max_examples=200)
+@settings(max_examples=sized(200))
 @example({"seq": "0"})
 @example({"seq": True})
 @example({"agent_id": "\ud800"})

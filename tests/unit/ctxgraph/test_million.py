@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sizes import sized
 
 from nullbox.ctxgraph import evidence
 from nullbox.ctxgraph.batch import Ack, Write
@@ -18,7 +18,7 @@ from nullbox.ctxgraph.query import Window
 from nullbox.ctxgraph.reader import NEVER, Reader
 from nullbox.ctxgraph.store import Store
 
-ENTRIES = 1_000_000 if os.environ.get("NULLBOX_FULL") else 20_000
+ENTRIES = sized(20_000, full=1_000_000)
 STEPS_OF_A_PAGE = 100
 """Thousand steps of SQLite's virtual machine for one page, whatever the size of the store; `query` says why."""
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+from sizes import sized
 
 from nullbox.host.multiplex import MAX_PENDING, Multiplexer, Send, encode
 from nullbox.protocols import jsonrpc
@@ -228,7 +229,7 @@ def test_requests_of_clients_that_come_and_go_are_bounded() -> None:
     assert code(only(mux.from_client(-1, ask("a", 1)), -1)) == "unavailable"
 
 
-@settings(max_examples=300)
+@settings(max_examples=sized(300))
 @given(st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([b"[]", b"{}", b'{"jsonrpc":"2.0"}']))))
 def test_no_line_of_a_client_raises_or_reaches_the_machine_malformed(lines: list[bytes]) -> None:
     mux = up(1)
@@ -238,7 +239,7 @@ def test_no_line_of_a_client_raises_or_reaches_the_machine_malformed(lines: list
                 assert not isinstance(jsonrpc.parse(send.line), jsonrpc.Invalid)
 
 
-@settings(max_examples=300)
+@settings(max_examples=sized(300))
 @given(st.one_of(st.binary(max_size=60), st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps)))
 def test_no_line_of_the_machine_raises(line: bytes | str) -> None:
     up(1).from_machine(line if isinstance(line, bytes) else line.encode())
@@ -295,4 +296,4 @@ class Conversations(RuleBasedStateMachine):
 
 
 TestConversations = Conversations.TestCase
-TestConversations.settings = settings(max_examples=60, stateful_step_count=40)
+TestConversations.settings = settings(max_examples=sized(60), stateful_step_count=40)

@@ -15,6 +15,7 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sizes import sized
 
 from nullbox.protocols import codec
 from nullbox.protocols.codec import Codec, CodecError
@@ -43,7 +44,7 @@ def packet(*flat: Any) -> bytes:
 
 @pytest.mark.parametrize("cls", REGISTRY.values(), ids=REGISTRY.keys())
 def test_decode_undoes_encode(cls: type) -> None:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=sized(60))
     @given(message_strategies.of_class(cls))
     def check(message: Any) -> None:
         assert codec.decode(codec.encode(message)) == message
@@ -213,7 +214,7 @@ def test_what_malicious_headers_cost_is_bounded(raw: bytes) -> None:
     assert seconds < 10
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=sized(300))
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_else(data: bytes) -> None:
     for each in (data, b"\x01" + data):
@@ -221,7 +222,7 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
             codec.decode(each)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=sized(200))
 @given(message_strategies.any_message(), st.data())
 def test_what_does_decode_encodes_again(message: Any, data: st.DataObject) -> None:
     """A mutated packet is refused, or is a message as good as any other."""
