@@ -131,8 +131,8 @@ def test_the_network_is_configured_in_a_namespace() -> None:
 SUPERVISED = """
 import _socket, sys
 from nullbox.guest import launcher
-path, folder, *command = sys.argv[1:]
-launcher.AGENT_FOLDER = folder
+path, folder, welcome, *command = sys.argv[1:]
+launcher.AGENT_FOLDER, launcher.WELCOME_SECONDS = folder, float(welcome)
 listener = _socket.socket(_socket.AF_UNIX)
 listener.bind(path)
 listener.listen(1)
@@ -144,12 +144,13 @@ sys.exit(launcher.Supervisor(listener, agent).run())
 
 
 class Guest:
-    """A launcher that listens on a Unix socket in place of vsock."""
+    """A launcher that listens on a Unix socket in place of vsock. welcome: seconds that it waits for its host."""
 
-    def __init__(self, path: Path, program: str) -> None:
+    def __init__(self, path: Path, program: str, welcome: float = launcher.WELCOME_SECONDS) -> None:
         self.path = path
+        places = [str(path), str(path.parent), str(welcome)]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SUPERVISED, str(path), str(path.parent), sys.executable, "-c", program],
+            [sys.executable, "-c", SUPERVISED, *places, sys.executable, "-c", program],
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             stdout=subprocess.PIPE,
             text=True,
@@ -181,9 +182,9 @@ def test_the_launcher_ends_with_the_agents_code(tmp_path: Path, program: str, co
 
 def test_an_unheard_launcher_waits_for_its_host_but_not_for_ever(tmp_path: Path) -> None:
     begun = time.monotonic()
-    guest = Guest(tmp_path / "s", "raise SystemExit(3)")
+    guest = Guest(tmp_path / "s", "raise SystemExit(3)", welcome=1.0)
     assert guest.code() == 3
-    assert time.monotonic() - begun >= launcher.WELCOME_SECONDS
+    assert time.monotonic() - begun >= 1.0
 
 
 SAYS_WHEN_TERMINATED = (
