@@ -46,7 +46,7 @@ stop: ## power the machine of `make run` off
 	@[ ! -x build/venv/bin/nullbox ] || build/venv/bin/nullbox stop
 
 test: setup kernel image test-image ## the test suite, QEMU tests included (what takes longer: test-full)
-	@$(PYTEST) -m "not boot and not slow" -n 2
+	@$(PYTEST) -m "not boot and not slow" -n 2 --dist worksteal
 	@$(PYTEST) -m "boot and not slow"
 
 test-fast: setup ## the tests that need no QEMU and no kernel
