@@ -25,6 +25,7 @@ Tiles = Callable[[int, int, int], Sequence[bytes]]
 """`tiles(level, first, count)`: the hashes of nodes `first` … of tile level `level` (0: leaves, 1: roots of 256
 leaves each, 2: of 65,536, …)."""
 
+_sha256 = hashlib.sha256
 _HEAD = struct.Struct(">BBQqqH")
 
 
@@ -50,6 +51,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 class Frontier:
     """The tree while it grows: the roots of its complete subtrees, largest first, one for each bit of the size.
 
+    It hashes nodes itself, as `node_hash` does: a call for each would cost as much as the hash.
     `append` costs one node hash on average; `tiles` collects the nodes of tile levels that became complete.
     """
 
@@ -70,7 +72,7 @@ class Frontier:
         node, index, height = leaf, self.size, 0
         self.size += 1
         while index & 1:
-            node = node_hash(self._peaks.pop(), node)
+            node = _sha256(b"\1" + self._peaks.pop() + node).digest()
             index >>= 1
             height += 1
             if not height % TILE_BITS:
@@ -82,8 +84,8 @@ class Frontier:
         if not self._peaks:
             return EMPTY_ROOT
         node = self._peaks[-1]
-        for peak in reversed(self._peaks[:-1]):
-            node = node_hash(peak, node)
+        for peak in self._peaks[-2::-1]:
+            node = _sha256(b"\1" + peak + node).digest()
         return node
 
 

@@ -41,7 +41,7 @@ from nullbox.rpc.later import Later
 MAX_TTL_S = 10 * 366 * 86400.0
 
 
-def _write(server: CtxServer, rights: Rights, params: Params, call: Call) -> Later:
+def _write(server: CtxServer, rights: Rights, params: Params, call: Call) -> Encoded | Later:
     key = check_key(params.any("key"))
     value = params.any("value")
     expected = _expected(params)
@@ -63,23 +63,23 @@ def _write(server: CtxServer, rights: Rights, params: Params, call: Call) -> Lat
         _ttl_ns(ttl_s),
         tuple(bytes.fromhex(parent) for parent in named),
     )
-    return server.commit(rights, op)
+    return server.commit(call, op)
 
 
-def _delete(server: CtxServer, rights: Rights, params: Params, call: Call) -> Later:
+def _delete(server: CtxServer, rights: Rights, params: Params, call: Call) -> Encoded | Later:
     key = check_key(params.any("key"))
     expected = _expected(params)
     params.done()
     rights.check_write(key)
     server.take_token(rights)
-    return server.commit(rights, Delete(rights.agent_id, key, expected))
+    return server.commit(call, Delete(rights.agent_id, key, expected))
 
 
-def _erase(server: CtxServer, rights: Rights, params: Params, call: Call) -> Later:
+def _erase(server: CtxServer, rights: Rights, params: Params, call: Call) -> Encoded | Later:
     address = parse_hash(params.any("hash"))
     params.done()
     server.take_token(rights)
-    return server.commit(rights, Erase(rights.agent_id, address))
+    return server.commit(call, Erase(rights.agent_id, address))
 
 
 def _read(server: CtxServer, rights: Rights, params: Params, call: Call) -> Any:

@@ -29,7 +29,7 @@ def restore(store: Store, entries: Sequence[Entry]) -> dict[str, Any]:
     """
     present = [entry for entry in entries if entry.seq <= store.size]
     if present:
-        rows = store.lookup().records(present[0].seq, present[-1].seq)
+        rows = store.lookup.records(present[0].seq, present[-1].seq)
         for entry in present:
             _compare(entry, rows.get(entry.seq))
     missing = entries[len(present) :]

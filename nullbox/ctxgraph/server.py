@@ -11,10 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from nullbox.ctxgraph.access import Rights
-from nullbox.ctxgraph.batch import Ack, Op
+from nullbox.ctxgraph.batch import Ack, Erase, Op
+from nullbox.ctxgraph.company import Company
 from nullbox.ctxgraph.denials import Denials
 from nullbox.ctxgraph.params import Params
 from nullbox.ctxgraph.pool import ReaderPool
@@ -46,10 +48,14 @@ Method = Callable[["CtxServer", Rights, Params, Call], Any]
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Who waits for an operation, and gets what its acknowledgement says."""
+    """Who waits for an operation, and gets what its acknowledgement says.
+
+    call: that of an erasure, the one operation that the store itself may deny to an agent.
+    """
 
     agent: str
     later: Later
+    call: Call | None
 
 
 class CtxServer:
@@ -73,6 +79,8 @@ class CtxServer:
         self._rights: dict[str, Rights] = {}
         self._buckets: dict[str, TokenBucket | None] = {}
         self._waiting: Counter[str] = Counter()
+        self._company = Company()
+        self._alone = False
         self._methods = methods
         self.store = store
         self.denials = Denials()
@@ -107,12 +115,13 @@ class CtxServer:
         method = self._methods.get(call.method)
         if method is None:
             raise method_not_found(call.method, f"ctxgraph has {', '.join(self._methods)}")
+        self._alone = self._company.alone(call.peer, self._monotonic()) and call.single
         try:
             outcome = method(self, rights, Params(call.method, call.params), call)
         except NullBoxError as error:
             self._note(call, error)
             raise
-        return self._noting(call, outcome) if asyncio.iscoroutine(outcome) else outcome
+        return self._noting(call, outcome) if type(outcome) is CoroutineType else outcome
 
     async def _noting(self, call: Call, work: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -125,19 +134,29 @@ class CtxServer:
         if error.code is ErrorCode.DENIED and "quota" not in error.data:
             self.denials.add(call.peer.channel, call.method, call.params, error.message, time.time())
 
-    def commit(self, rights: Rights, op: Op) -> Later:
-        """Queue an operation; its acknowledgement, as clients get it, once it is durable. It cannot be taken back.
+    def commit(self, call: Call, op: Op) -> Encoded | Later:
+        """Commit an operation; its acknowledgement, as clients get it, once it is durable. It cannot be taken back.
+
+        To be called in the same turn as `handle`. Usually the operation is queued. Where nobody else is waiting
+        (`company` says when) the commit is made here and now, and the loop stands still for it.
 
         Raises:
-            NullBoxError: `unavailable`, too many of this agent's are waiting, or the store takes none. (What the
-                store says to this one comes by the `Later`.)
+            NullBoxError: what the store says to it, if it does so now; `unavailable`, too many of this agent's are
+                waiting, or the store takes none.
         """
-        agent = rights.agent_id
+        if self._alone:
+            outcome = self.writer.at_once(op)
+            if outcome is not None:
+                if isinstance(outcome, NullBoxError):
+                    raise outcome
+                self.watches.advance(outcome.seq)
+                return _acknowledged(outcome)
+        agent = call.peer.channel
         if self._waiting[agent] >= WRITES_PER_AGENT:
             message = f"{WRITES_PER_AGENT} writes of {agent!r} wait for the disk; wait for answers first"
             raise NullBoxError(ErrorCode.UNAVAILABLE, message)
         later = Later()
-        self.writer.submit(op, Waiting(agent, later))
+        self.writer.submit(op, Waiting(agent, later, call if isinstance(op, Erase) else None))
         self._waiting[agent] += 1
         return later
 
@@ -206,6 +225,8 @@ class CtxServer:
                 last = outcome.seq
             if waiting is not None:
                 self._waiting[waiting.agent] -= 1
+                if waiting.call is not None and isinstance(outcome, NullBoxError):
+                    self._note(waiting.call, outcome)
                 waiting.later.settle(_acknowledged(outcome) if type(outcome) is Ack else outcome)
         if last:
             self.watches.advance(last)

@@ -10,7 +10,8 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ class Store:
         if last[0] != size:
             message = f"the log ends at {last[0]}, the tree at {size}: the store is damaged; restore a copy"
             raise NullBoxError(ErrorCode.UNAVAILABLE, message)
+        self.lookup = SqlLookup(self._connection)
         self._frontier = Frontier(size, peaks(tile_source(self._connection), size))
         if self._frontier.root() != root:
             message = "the log's last records do not match the tree's root: the store is damaged. Restore a copy"
@@ -124,19 +126,17 @@ class Store:
         try:
             return self._apply(list(ops))
         except sqlite3.Error as error:
-            explained = faults.explain(error)
-            if faults.is_fatal(error):
-                self.failed = explained
-                return [explained] * len(ops)
-            if len(ops) == 1:
-                return [explained]
+            failed = self.fail_if_fatal(error)
+            if failed is not None or len(ops) == 1:
+                return [failed or faults.explain(error)] * len(ops)
         return [outcome for op in ops for outcome in self.apply([op])]
 
     def _apply(self, ops: list[Op]) -> list[Outcome]:
         now_ns = max(self._clock_ns(), self._last_ns)
-        changes, outcomes = decide(ops, self.lookup(), self._frontier, now_ns, self._usage, self._limits)
-        if changes.log or changes.ttl_done:
-            self._commit(changes)
+        with self._transaction():
+            changes, outcomes = decide(ops, self.lookup, self._frontier, now_ns, self._usage, self._limits)
+            self._insert(changes)
+        self._adopt(changes)
         return outcomes
 
     def replay(self, records: Sequence[Entry]) -> None:
@@ -146,38 +146,50 @@ class Store:
             NullBoxError: `invalid`: a record that cannot follow here, or whose value does not match its hash;
                 `unavailable`: SQLite failed. Nothing of these records is stored then.
         """
-        changes = repeat(records, self.lookup(), self._frontier, self._last_ns, self._usage)
         self._restoring_until_ns = self._clock_ns() + RESTORE_PAUSE_NS
         try:
-            self._commit(changes)
+            with self._transaction():
+                changes = repeat(records, self.lookup, self._frontier, self._last_ns, self._usage)
+                self._insert(changes)
         except sqlite3.Error as error:
             raise faults.explain(error) from error
+        self._adopt(changes)
 
-    def _commit(self, changes: Changes) -> None:
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Durable when it ends; of one that raises nothing is there."""
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         try:
-            self._insert(changes)
+            yield
             execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
             raise
+
+    def _adopt(self, changes: Changes) -> None:
+        """Go on from what was committed."""
         changes.frontier.tiles.clear()
         self._frontier = changes.frontier
         self._last_ns = changes.ts_ns
         self._usage.update(changes.usage)
         if changes.payload:
             # Otherwise the old text would stay readable in the WAL file.
-            execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _insert(self, changes: Changes) -> None:
+        if not changes.log and not changes.ttl_done:
+            return
         insert = self._insert_rows
         insert("INSERT INTO objects (seq, hash, value)", changes.objects)
         insert("INSERT INTO log (seq, ts_ns, kind, agent_id, key, object, expires_ns)", changes.log)
-        insert("INSERT INTO edges (child, parent)", changes.edges)
-        insert("INSERT INTO ttl (expires_ns, seq)", changes.ttl)
-        insert("INSERT INTO tiles (level, number, hash)", changes.frontier.tiles)
+        if changes.edges:
+            insert("INSERT INTO edges (child, parent)", changes.edges)
+        if changes.ttl:
+            insert("INSERT INTO ttl (expires_ns, seq)", changes.ttl)
+        if changes.frontier.tiles:
+            insert("INSERT INTO tiles (level, number, hash)", changes.frontier.tiles)
         insert(
             "INSERT OR REPLACE INTO usage (agent_id, entries, bytes)",
             [(agent, usage.entries, usage.size) for agent, usage in changes.usage.items()],
@@ -192,6 +204,9 @@ class Store:
     def _insert_rows(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Many rows by one statement: each step of SQLite gives up the interpreter's lock, and getting it back from
         a busy event loop costs more than the insertion."""
+        if len(rows) == 1:
+            self._connection.execute(_with_rows(statement, len(rows[0]), 1), rows[0])
+            return
         for start in range(0, len(rows), GROUP):
             part = rows[start : start + GROUP]
             sql = _with_rows(statement, len(part[0]), len(part))
@@ -223,35 +238,31 @@ class Store:
         )
         return [Expire(*row) for row in rows]
 
-    def next_expiry_ns(self) -> int | None:
-        """When the next write ends by itself, or None."""
-        row = self._connection.execute("SELECT min(expires_ns) FROM ttl").fetchone()
-        return None if row is None else row[0]
-
     def index(self, limit: int) -> int:
         """Put up to `limit` more records into the full-text index; returns how many are still missing."""
         if self.failed is not None:
             return 0
         upto = min(self.size, self.searchable + limit)
         if upto > self.searchable:
-            execute = self._connection.execute
             try:
-                execute("BEGIN IMMEDIATE")
-                execute(
-                    "INSERT INTO search (rowid, value) SELECT seq, value FROM objects"
-                    " WHERE seq > ? AND seq <= ? AND value IS NOT NULL",
-                    (self.searchable, upto),
-                )
-                execute("UPDATE state SET searchable = ?", (upto,))
-                execute("COMMIT")
+                with self._transaction():
+                    self._connection.execute(
+                        "INSERT INTO search (rowid, value) SELECT seq, value FROM objects"
+                        " WHERE seq > ? AND seq <= ? AND value IS NOT NULL",
+                        (self.searchable, upto),
+                    )
+                    self._connection.execute("UPDATE state SET searchable = ?", (upto,))
                 self.searchable = upto
             except sqlite3.Error as error:
-                if self._connection.in_transaction:
-                    execute("ROLLBACK")
-                if faults.is_fatal(error):
-                    self.failed = faults.explain(error)
+                self.fail_if_fatal(error)
                 raise faults.explain(error) from error
         return self.size - self.searchable
+
+    def fail_if_fatal(self, error: sqlite3.Error) -> NullBoxError | None:
+        """Take no more writes after such an error (`faults.FATAL`); what they get, None if it passes. Any thread."""
+        if faults.is_fatal(error):
+            self.failed = faults.explain(error)
+        return self.failed
 
     def close(self) -> None:
         """Checkpoint and close. Safe to call twice."""
@@ -259,10 +270,6 @@ class Store:
             self._connection.close()
             os.close(self._lock)
             self._lock = -1
-
-    def lookup(self) -> SqlLookup:
-        """Look into the tables, as they are now."""
-        return SqlLookup(self._connection)
 
 
 def _with_rows(statement: str, columns: int, rows: int) -> str:

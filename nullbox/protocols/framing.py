@@ -52,6 +52,10 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[bytes | TooLong]:
         """Take the next piece of the stream; return the lines that it completed, without newlines."""
+        if data.find(b"\n") == len(data) - 1 <= self.limit and not self._partial and not self._skipping:
+            # The usual case, one whole line, without a copy into the partial one and out of it.
+            line = data[:-2] if data.endswith(b"\r\n") else data[:-1]
+            return [line] if line else []
         lines: list[bytes | TooLong] = []
         start = 0
         while (end := data.find(b"\n", start)) >= 0:

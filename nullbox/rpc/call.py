@@ -41,12 +41,13 @@ class Stream:
 
 
 class Call(NamedTuple):
-    """One request, ready to be served."""
+    """One request, ready to be served. single: it is all that its connection asks now."""
 
     method: str
     params: dict[str, Any]
     peer: Peer
     notification: bool = False
+    single: bool = False
 
     def stream(self, source: AsyncIterator[Any], **opening: Any) -> Stream:
         """Return this from `handle` to answer with a subscription.

@@ -51,12 +51,12 @@ class Requests:
         self._expected: deque[tuple[float, Later, str, float]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
 
-    def begin(self, message: Request | Batch, peer: Peer) -> None:
-        """Serve what came in one line, on behalf of `peer`."""
+    def begin(self, message: Request | Batch, peer: Peer, *, last: bool = False) -> None:
+        """Serve what came in one line, on behalf of `peer`. last: no other line of its came yet."""
         if isinstance(message, Batch):
             self._begin(self._batch(message, peer), len(message.items))
         else:
-            self._single(message, peer)
+            self._one(message, peer, single=last and not self.under_way)
 
     def drop(self) -> None:
         """Nobody wants the answers any more: cancel what can be cancelled, send nothing of the rest."""
@@ -71,8 +71,8 @@ class Requests:
 
     # --- one request ----------------------------------------------------------------------------------------
 
-    def _single(self, request: Request, peer: Peer) -> None:
-        call, outcome = self._ask(request, peer)
+    def _one(self, request: Request, peer: Peer, *, single: bool) -> None:
+        call, outcome = self._ask(request, peer, single=single)
         if isinstance(outcome, Later):
             self._expect(request, call, outcome)
         elif isinstance(outcome, Stream) or hasattr(outcome, "__await__"):
@@ -146,10 +146,10 @@ class Requests:
 
     # --- what both do ---------------------------------------------------------------------------------------
 
-    def _ask(self, request: Request, peer: Peer) -> tuple[Call, Any]:
+    def _ask(self, request: Request, peer: Peer, *, single: bool = False) -> tuple[Call, Any]:
         """The call, and what the handler returned or the error that it raised."""
         try:
-            call = Call(request.method, by_name(request, self._settings.names), peer, request.notification)
+            call = Call(request.method, by_name(request, self._settings.names), peer, request.notification, single)
         except NullBoxError as error:
             return Call(request.method, {}, peer, request.notification), error
         try:

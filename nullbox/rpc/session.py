@@ -218,7 +218,7 @@ class Session(asyncio.Protocol):
     def _line(self, line: bytes, now: float) -> None:
         message = jsonrpc.parse(line)
         if type(message) is Request and self._work.under_way < self._limits.in_flight and self._requests.take(now):
-            self._work.begin(message, self.peer)
+            self._work.begin(message, self.peer, last=not self._lines)
             return
         items = message.items if isinstance(message, Batch) else (message,)
         refused = self._refuse(len(items), now)

@@ -286,7 +286,7 @@ def test_an_older_export_then_a_newer_one_are_the_newer_one(steps: Any, cut: int
                 op = Delete(agent, key)
             elif what == "e":
                 op = Erase(agent, address)
-            elif what == "p" and source.lookup().existing([address]):
+            elif what == "p" and source.lookup.existing([address]):
                 child = canonical(envelop(value, [address.hex()]))
                 op = Write(agent, key, entry_hash(agent, key, child), child, parents=(address,))
             source.apply([op])

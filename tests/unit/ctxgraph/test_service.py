@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from nullbox.ctxgraph import evidence
+from nullbox.ctxgraph.batch import Write
+from nullbox.ctxgraph.company import QUIET_S
 from nullbox.ctxgraph.proofs import Checkpoint, check_consistency, check_inclusion
 from nullbox.ctxgraph.quota import Limits
 from nullbox.ctxgraph.reader import Reader
@@ -700,3 +702,73 @@ def test_when_the_writer_dies_whoever_waits_is_told_at_once(
     assert refusal(lambda: agent("other").write("k", 1)).code == "unavailable"
     with pytest.raises(NullBoxError, match="a fault inside"):
         service.health()
+
+
+def test_who_is_alone_is_answered_by_the_loop_and_company_by_groups(
+    service: CtxgraphService, agent: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that commits: the connections' own for a lone client on a quick disk, the writer's as soon as another
+    one calls, as requests come together, and when the disk turns slow."""
+    names: list[str] = []
+    store = service._server.store
+    real = store.apply
+
+    def apply(ops: Any) -> Any:
+        if any(isinstance(op, Write) for op in ops):
+            names.append(threading.current_thread().name)
+        return real(ops)
+
+    monkeypatch.setattr(store, "apply", apply)
+    pace = service._server.writer._pace
+    monkeypatch.setattr(type(pace), "quick", True)
+    now = [0.0]
+    monkeypatch.setattr(service._server, "_monotonic", lambda: now[0])
+    lone, other = agent("lone"), agent("other")
+
+    def committed_by(write: Callable[[], Any]) -> str:
+        names.clear()
+        write()
+        return names[0]
+
+    assert committed_by(lambda: lone.write("k", 0)) == "ctxgraph-writer", "who comes first may not be the only one"
+    now[0] += 2 * QUIET_S
+    assert committed_by(lambda: lone.write("k", 1)) == "ctxgraph"
+    assert lone.latest("k")["value"] == 1
+    assert committed_by(lambda: other.write("k", 1)) == "ctxgraph-writer"
+    assert committed_by(lambda: lone.write("k", 2)) == "ctxgraph-writer", "the other one may be back at once"
+    now[0] += 2 * QUIET_S
+    assert committed_by(lambda: lone.write("k", 3)) == "ctxgraph"
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.settimeout(10)
+        raw.connect(str(lone._path))
+        names.clear()
+        lines = [
+            json.dumps({"jsonrpc": "2.0", "id": n, "method": "write", "params": {"key": "k", "value": n}}).encode()
+            for n in range(20)
+        ]
+        raw.sendall(b"\n".join(lines) + b"\n")
+        incoming = raw.makefile("rb")
+        assert all(b"result" in incoming.readline() for _ in lines)
+    assert set(names) == {"ctxgraph-writer"}
+    assert len(names) < len(lines)
+    now[0] += 2 * QUIET_S
+    monkeypatch.setattr(type(pace), "quick", False)
+    assert committed_by(lambda: lone.write("k", 4)) == "ctxgraph-writer"
+
+
+def test_what_the_store_denies_is_on_record_however_it_was_committed(
+    service: CtxgraphService, agent: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = agent("owner").write("k", "mine")["hash"]
+    thief = agent("thief")
+    now = [0.0]
+    monkeypatch.setattr(service._server, "_monotonic", lambda: now[0])
+    for quick in (False, True):
+        monkeypatch.setattr(type(service._server.writer._pace), "quick", quick)
+        thief.latest("k")
+        now[0] += 2 * QUIET_S
+        error = refusal(lambda: thief.call("erase", {"hash": address}))
+        assert error.code == "denied"
+    (denial,) = service.denials()
+    assert (denial["agent"], denial["kind"], denial["name"]) == ("thief", "ctxgraph erase", address)
+    assert denial["count"] == 2
