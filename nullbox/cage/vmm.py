@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nullbox.cage.vmplan import VmPlan
 
 
@@ -43,17 +45,20 @@ class NoVm(Exception):
         self.failure = failure
 
 
-def main(arguments: list[str]) -> NoReturn:
-    """Run the plan in the named file."""
+def enter(module: str, run: Callable[[VmPlan, int], int], arguments: list[str]) -> NoReturn:
+    """Be the runner of that name: `run` the plan in the named file, and end with its code, or say why there is no VM.
+
+    run: gets the plan and the descriptor of the file for the reason; returns the exit code. Raises NoVm.
+    """
     if len(arguments) != 1:
-        print("usage: python -m nullbox.cage.vmm PLAN.json", file=sys.stderr)
+        print(f"usage: python -m {module} PLAN.json", file=sys.stderr)
         sys.exit(Failure.USAGE)
     failure_file = -1
     try:
         await_record(Path(arguments[0]).parent)
         plan = read_plan(Path(arguments[0]))
         failure_file = open_failure(Path(plan.failure))
-        run(plan, failure_file)
+        sys.exit(run(plan, failure_file))
     except NoVm as error:
         report(error, failure_file)
         sys.exit(error.failure)
@@ -156,4 +161,4 @@ def report(error: NoVm, failure_file: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    enter("nullbox.cage.vmm", run, sys.argv[1:])

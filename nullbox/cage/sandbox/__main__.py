@@ -18,30 +18,14 @@ from typing import Any, NoReturn
 
 from nullbox.cage.sandbox import mounts, network, privileges, shares, syscalls
 from nullbox.cage.sandbox.relay import Relay
-from nullbox.cage.vmm import Failure, NoVm, await_record, join_cgroup, open_failure, read_plan, report, take_console
+from nullbox.cage.vmm import Failure, NoVm, enter, join_cgroup, take_console
 from nullbox.cage.vmplan import ProcessSpec, VmPlan
 from nullbox.guest import launcher
 
 NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWCGROUP
 
 
-def main(arguments: list[str]) -> NoReturn:
-    """Run the plan in the named file."""
-    if len(arguments) != 1:
-        print("usage: python -m nullbox.cage.sandbox PLAN.json", file=sys.stderr)
-        sys.exit(Failure.USAGE)
-    failure_file = -1
-    try:
-        await_record(Path(arguments[0]).parent)
-        plan = read_plan(Path(arguments[0]))
-        failure_file = open_failure(Path(plan.failure))
-        sys.exit(run(plan))
-    except NoVm as error:
-        report(error, failure_file)
-        sys.exit(error.failure)
-
-
-def run(plan: VmPlan) -> int:
+def run(plan: VmPlan, _: int) -> int:
     """Be the sandbox until the agent ends; its exit code. Raises NoVm."""
     if plan.process is None:
         raise NoVm(Failure.PLAN, "the plan is of a VM, not of a process")
@@ -138,4 +122,4 @@ def be_launcher(spec: ProcessSpec, name: str, control: socket.socket) -> NoRetur
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    enter("nullbox.cage.sandbox", run, sys.argv[1:])
