@@ -41,6 +41,9 @@ CHANNEL_REQUEST = 2
 LETS_LIVE = "escalation"
 """The reason to stop for which the VM stays: the control plane comes back and adopts it."""
 
+DIED_OVER_IT = "stopped by an actor that died over it"
+"""The reason to stop of an actor that was made to finish what its predecessor was asked for."""
+
 COMMANDS = MappingProxyType({"pause": Event.PAUSE, "resume": Event.RESUME})
 
 
@@ -65,17 +68,22 @@ class CageActor(MachineActor):
         self._plan = self._vm.adopt()
         if self._plan is not None:
             self._begin(adopted(frozen=self._vm.cgroup.frozen, now=time.monotonic()))
-            return
-        try:
-            self._vm.prepare(self._manifest)
-            self._ask_for_link_and_channel()
-        except (OSError, NullBoxError) as error:
-            self._give_up(str(error))
+        if start.config.get("finish"):
+            self._stop(DIED_OVER_IT)
+        elif self._plan is None:
+            self._prepare()
 
     def _read_manifest(self) -> Manifest:
         return parse((self._folder / "AGENT.toml").read_bytes())
 
     # --- before there is a VM ----------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        try:
+            self._vm.prepare(self._manifest)
+            self._ask_for_link_and_channel()
+        except (OSError, NullBoxError) as error:
+            self._give_up(str(error))
 
     def _ask_for_link_and_channel(self) -> None:
         manifest = self._manifest
@@ -142,13 +150,16 @@ class CageActor(MachineActor):
         raise NullBoxError(ErrorCode.INVALID, f"a cage does not know {verb!r}; it knows: pause, resume, inspect, stats")
 
     def stopping(self, stop: Stop) -> None:
-        self._asked_to_stop = stop.reason or "asked to stop"
         if stop.reason == LETS_LIVE:
             self._vm.release()
             self.exit(ExitReason("shutdown", stop.reason))
+        self._stop(stop.reason or "asked to stop")
+
+    def _stop(self, why: str) -> None:
+        self._asked_to_stop = why
         if self._machine is None:
             self._leave_nothing()
-            self.exit(ExitReason("shutdown", stop.reason))
+            self.exit(ExitReason("shutdown", why))
         self._happen(Event.STOP)
 
     def _leave_nothing(self) -> None:

@@ -53,7 +53,7 @@ def way_of(event: Mapping[str, Any]) -> str:
     if kind == "exit":
         if event["intent"] is None:
             return f"end: {event['reason']}"
-        return "starts over with its dependency" if (event["intent"], event["reason"]) == ("restart", "signal") else ""
+        return "starts over with its dependency" if event["intent"] == "again" else ""
     if kind == "killed":
         return "killed: no answer to heartbeats" if "heartbeat" in event["detail"] else "killed: not ready"
     if kind == "state" and event["to"] == "backoff":

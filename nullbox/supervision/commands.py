@@ -15,7 +15,7 @@ from nullbox.supervision.events import (
 )
 from nullbox.supervision.exits import backoff_over, remove
 from nullbox.supervision.groups import advance_group
-from nullbox.supervision.lifecycle import answer_waiters, begin_stop, enter, missing_dependencies, try_start
+from nullbox.supervision.lifecycle import answer_waiters, begin_stop, enter, try_start, waits_for
 from nullbox.supervision.spec import AutoShutdown
 from nullbox.supervision.state import Child, ChildState, Intent, State, SupervisorPhase
 
@@ -73,7 +73,7 @@ def restart(state: State, child: Child, request: int, now: float, out: list[Acti
             refuse_state(child, request, f"{child.spec.id} is being stopped", out)
         else:
             child.waiters.append(request)
-            if child.intent is None:
+            if child.intent is None or child.intent is Intent.AGAIN:
                 child.intent = Intent.RESTART
         return
     if child.alive:
@@ -101,7 +101,7 @@ def revive(state: State, child: Child, now: float, out: list[Action]) -> None:
 def started(state: State, child: Child) -> dict[str, object]:
     answer: dict[str, object] = {"child": child.spec.id, "state": child.state.value}
     if child.waiting:
-        answer["waiting_for"] = missing_dependencies(state, child)
+        answer["waiting_for"] = waits_for(state, child)
     return answer
 
 

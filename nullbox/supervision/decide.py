@@ -32,7 +32,7 @@ from nullbox.supervision.events import (
 )
 from nullbox.supervision.exits import backoff_over, child_ended
 from nullbox.supervision.groups import advance_group, start_all
-from nullbox.supervision.lifecycle import become_ready, condemn, kill, set_beat
+from nullbox.supervision.lifecycle import become_ready, condemn, give_turns, kill, set_beat
 from nullbox.supervision.shutdown import begin_shutdown
 from nullbox.supervision.state import Child, ChildState, State, SupervisorPhase
 
@@ -48,6 +48,8 @@ def decide(state: State, event: Event, now: float) -> tuple[State, list[Action]]
     """
     out: list[Action] = []
     HANDLERS[type(event)](state, event, now, out)
+    if state.queue and state.phase is SupervisorPhase.RUNNING:
+        give_turns(state, now, out)
     return state, out
 
 

@@ -131,10 +131,14 @@ Event: TypeAlias = (
 
 
 class Spawn(NamedTuple):
-    """Make the process of that incarnation and send it `Start`. A failure to do so is a `ChildExited`."""
+    """Make the process of that incarnation and send it `Start`. A failure to do so is a `ChildExited`.
+
+    finish: it is a keeper's, made only to end what an earlier one kept; it ends by itself then.
+    """
 
     child: str
     incarnation: int
+    finish: bool = False
 
 
 class SendStop(NamedTuple):

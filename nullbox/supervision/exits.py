@@ -8,7 +8,16 @@ from nullbox.protocols.messages import ExitReason
 from nullbox.supervision.backoff import delay, was_stable
 from nullbox.supervision.events import Action, Emit, Forget, TimerKind
 from nullbox.supervision.groups import LINEAR, advance_group, begin_group
-from nullbox.supervision.lifecycle import answer_waiters, end, enter, set_timer, start_over, try_start
+from nullbox.supervision.lifecycle import (
+    MOST_FINISHES,
+    answer_waiters,
+    end,
+    enter,
+    finish,
+    set_timer,
+    start_over,
+    try_start,
+)
 from nullbox.supervision.shutdown import advance_shutdown, begin_shutdown
 from nullbox.supervision.spec import AutoShutdown, ChildSpec, OnLimit, Restart, Strategy
 from nullbox.supervision.state import Child, ChildState, Intent, State, SupervisorPhase
@@ -33,9 +42,13 @@ def child_ended(state: State, child: Child, reason: ExitReason, now: float, out:
     """The process of the present incarnation is gone."""
     was_doomed = child.doomed
     ready_for = end(state, child, reason, now, out)
-    intent, child.intent = child.intent, None
     if ready_for is not None and state.phase is SupervisorPhase.RUNNING:
         start_over(state, child, now, out)
+    if not was_doomed and unfinished(state, child):
+        finish(state, child, now, out)
+        return
+    intent, child.intent = child.intent, None
+    child.unfinished = 0
     if state.phase is SupervisorPhase.STOPPING:
         enter(child, ChildState.STOPPED, now, out)
         answer_waiters(child, out)
@@ -51,13 +64,30 @@ def child_ended(state: State, child: Child, reason: ExitReason, now: float, out:
     elif was_doomed or intent is Intent.STOP or intent is Intent.GROUP:
         enter(child, ChildState.STOPPED, now, out)
         answer_waiters(child, out)
-    elif intent is Intent.RESTART:
+    elif intent is Intent.RESTART or intent is Intent.AGAIN:
         try_start(state, child, now, out)
         answer_waiters(child, out)
     else:
         ended_by_itself(state, child, ready_for, now, out)
     if state.group and state.phase is SupervisorPhase.RUNNING:
         advance_group(state, now, out)
+
+
+def unfinished(state: State, child: Child) -> bool:
+    """Whether a keeper died before it had ended what it keeps, as it was asked to by a user: what it keeps may live on.
+
+    Not at the supervisor's own end, which is either the end of all, or one that what is kept is to outlive.
+    """
+    asked = child.intent in (Intent.STOP, Intent.RESTART, Intent.REMOVE)
+    assert child.last_exit is not None
+    return (
+        child.spec.keeper
+        and asked
+        and child.spec.shutdown > 0
+        and state.phase is SupervisorPhase.RUNNING
+        and child.last_exit.kind in UNANNOUNCED
+        and child.unfinished < MOST_FINISHES
+    )
 
 
 def ended_by_itself(state: State, child: Child, ready_for: float | None, now: float, out: list[Action]) -> None:

@@ -22,6 +22,12 @@ from nullbox.supervision.events import (
 from nullbox.supervision.spec import INFINITY, Heartbeat
 from nullbox.supervision.state import Child, ChildState, Intent, State
 
+ITS_TURN = "its turn"
+"""What a child waits for that takes turns, where others wait for a dependency."""
+
+MOST_FINISHES = 3
+"""Keepers made to finish one stop. If all of them die, what they kept is beyond their help."""
+
 KILL_RETRY = 5.0
 """Seconds after which a SIGKILL whose effect was not seen is sent again: a process can hang in the kernel."""
 
@@ -47,35 +53,81 @@ def missing_dependencies(state: State, child: Child) -> list[str]:
     return [other for other in child.spec.depends_on if children[other].state is not ChildState.RUNNING]
 
 
+def waits_for(state: State, child: Child) -> list[str]:
+    """What keeps a waiting child from its start, for people."""
+    if not child.waiting:
+        return []
+    return missing_dependencies(state, child) or ([ITS_TURN] if child.spec.id in state.queue else [])
+
+
 def try_start(state: State, child: Child, now: float, out: list[Action]) -> bool:
-    """Spawn the next incarnation, or wait in `starting` for a dependency. False when it waits."""
+    """Spawn the next incarnation, or wait in `starting` for a dependency or a turn. False when it waits."""
     assert not child.alive, f"{child.spec.id} would live twice"
     child.timer_epoch = 0
     child.retry_at = None
     child.renew = False
-    if child.spec.depends_on and missing_dependencies(state, child):
+    if (child.spec.depends_on and missing_dependencies(state, child)) or not take_turn(state, child):
         child.waiting = True
         enter(child, ChildState.STARTING, now, out)
         return False
     child.waiting = False
+    if child.last_exit is not None:
+        child.restarts_total += 1
+    enter(child, ChildState.STARTING, now, out)
+    spawn(state, child, now, out)
+    set_timer(state, child, TimerKind.START, child.spec.start_timeout, out)
+    return True
+
+
+def spawn(state: State, child: Child, now: float, out: list[Action], *, finish: bool = False) -> None:
+    """The process of the next incarnation, and the watch over it."""
     child.alive = True
     state.alive += 1
     child.incarnation += 1
-    if child.last_exit is not None:
-        child.restarts_total += 1
     child.started_at = now
-    enter(child, ChildState.STARTING, now, out)
-    out.append(Spawn(child.spec.id, child.incarnation))
-    set_timer(state, child, TimerKind.START, child.spec.start_timeout, out)
+    out.append(Spawn(child.spec.id, child.incarnation, finish))
     if child.spec.heartbeat is not None and child.spec.heartbeat.throughout:
         watch(state, child, child.spec.heartbeat, now, out)
+
+
+def take_turn(state: State, child: Child) -> bool:
+    """Whether the child may start now: it takes no turns, or there is one, and it has that from here on. Else it
+    queues."""
+    name = child.spec.id
+    if not child.spec.takes_turns or state.turns is None:
+        return True
+    if state.turns_taken >= state.turns or next(iter(state.queue), name) != name:
+        state.queue[name] = None
+        return False
+    state.queue.pop(name, None)
+    state.turns_taken += 1
+    child.turn = True
     return True
+
+
+def give_turn_back(state: State, child: Child) -> None:
+    """The child has started, or has ended before. Who is next is for `decide` to say, once all else is decided."""
+    if child.turn:
+        child.turn = False
+        state.turns_taken -= 1
+
+
+def give_turns(state: State, now: float, out: list[Action]) -> None:
+    """Start those who wait for a turn while there are any, in the order in which they came."""
+    for name in list(state.queue):
+        if state.turns is None or state.turns_taken >= state.turns:
+            return
+        child = state.children.get(name)
+        if child is not None and child.waiting and not child.renew:
+            try_start(state, child, now, out)
+        state.queue.pop(name, None)
 
 
 def become_ready(state: State, child: Child, now: float, out: list[Action]) -> None:
     """The child counts as started; those who waited only for it start."""
     child.timer_epoch = 0
     child.ready_at = now
+    give_turn_back(state, child)
     enter(child, ChildState.RUNNING, now, out)
     out.append(PeersChanged(child.spec.id, True))
     if child.spec.heartbeat is not None and not child.spec.heartbeat.throughout:
@@ -142,14 +194,26 @@ def start_over(state: State, ended: Child, now: float, out: list[Action]) -> Non
     for other in state.dependents[ended.spec.id]:
         dependent = state.children[other]
         if dependent.alive and dependent.state is ChildState.STARTING:
-            dependent.intent = Intent.RESTART
+            dependent.intent = Intent.AGAIN
             enter(dependent, ChildState.STOPPING, now, out)
             kill(state, dependent, out)
+
+
+def finish(state: State, child: Child, now: float, out: list[Action]) -> None:
+    """Make the actor of a keeper once more, to end what its predecessor was asked to end and died over.
+
+    It needs no dependency, waits for no turn, and has as long as any stop.
+    """
+    child.unfinished += 1
+    spawn(state, child, now, out, finish=True)
+    if child.spec.shutdown < INFINITY:
+        set_timer(state, child, TimerKind.SHUTDOWN, child.spec.shutdown, out)
 
 
 def end(state: State, child: Child, reason: ExitReason, now: float, out: list[Action]) -> float | None:
     """Take note that the process is gone. Returns how long it had been ready, None if it never was."""
     ready_for = None if child.ready_at is None else now - child.ready_at
+    give_turn_back(state, child)
     child.alive = False
     state.alive -= 1
     child.pid = None

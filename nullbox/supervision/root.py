@@ -27,7 +27,7 @@ from nullbox.supervision.last_report import leave_report
 from nullbox.supervision.settings import load
 from nullbox.supervision.state import State, new_state
 from nullbox.supervision.supervisor import Supervisor
-from nullbox.supervision.tree import CAGE_PREFIX, AgentEntry, cage_spec, orphan_spec, root_specs
+from nullbox.supervision.tree import CAGE_PREFIX, AgentEntry, cage_spec, orphan_spec, root_specs, starts_together
 
 ORPHAN_IS_GONE = frozenset({"normal", "failed", "shutdown"})
 """Ends that a cage announces, once nothing is left of its VM."""
@@ -51,6 +51,7 @@ class RootSupervisor(Supervisor):
             root_specs(self.settings, agents.entries.values(), self.layout),
             intensity=self.settings.intensity,
             seed=os.getpid(),
+            turns=starts_together(self.settings, os.cpu_count() or 1),
         )
 
     def started(self, start: Start) -> None:

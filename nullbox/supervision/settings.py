@@ -49,7 +49,8 @@ class Principals:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A whole nulld.toml. gateway_socket: None for the layout's own path. gateway_vsock: 0 for no vsock port."""
+    """A whole nulld.toml. gateway_socket: None for the layout's own path. gateway_vsock: 0 for no vsock port.
+    start_together: agents that may start at once; 0: as many as the machine can bear, see `tree.starts_together`."""
 
     intensity: Intensity = field(default_factory=Intensity)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
@@ -59,6 +60,7 @@ class Settings:
     operators: Principals = field(default_factory=lambda: Principals(uids=(0,)))
     readers: Principals = field(default_factory=Principals)
     driver: str = "krun"
+    start_together: int = 0
     egress: EgressConfig = field(default_factory=EgressConfig)
 
 
@@ -95,6 +97,7 @@ def parse(raw: Mapping[str, Any]) -> Settings:
     top = table(TOP)(raw, "", problems)
     supervision = top.get("supervision", {})
     gateway = top.get("gateway", {})
+    cage = top.get("cage", {})
     intensity = sound(
         Intensity(supervision.get("max_restarts", 5), supervision.get("period", 60.0)), "supervision", problems
     )
@@ -111,7 +114,8 @@ def parse(raw: Mapping[str, Any]) -> Settings:
         gateway_vsock=gateway.get("vsock", 0),
         operators=gateway.get("operators", Principals(uids=(0,))),
         readers=gateway.get("readers", Principals()),
-        driver=top.get("cage", {}).get("driver", "krun"),
+        driver=cage.get("driver", "krun"),
+        start_together=cage.get("start_together", 0),
         egress=top.get("egress", EgressConfig()),
     )
 
@@ -287,7 +291,7 @@ GATEWAY = table(
     {"socket": checked(absolute), "vsock": checked(vsock_port), "operators": PRINCIPALS, "readers": PRINCIPALS}
 )
 
-CAGE = table({"driver": checked(driver)})
+CAGE = table({"driver": checked(driver), "start_together": checked(count)})
 
 TOP: Mapping[str, Parser] = {
     "supervision": SUPERVISION,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nullbox.supervision.lifecycle import missing_dependencies
+from nullbox.supervision.lifecycle import waits_for
 from nullbox.supervision.spec import OnLimit
 from nullbox.supervision.state import Child, ChildState, State, SupervisorPhase
 
@@ -75,7 +75,7 @@ def node(state: State, child: Child, now: float) -> dict[str, Any]:
         "next_restart_in_s": None if child.retry_at is None else max(0.0, round(child.retry_at - now, 3)),
         "phase": child.phase,
         "detail": dict(child.phase_detail),
-        "waiting_for": missing_dependencies(state, child) if child.waiting else [],
+        "waiting_for": waits_for(state, child),
         "wanted": child.wanted,
     }
 

@@ -124,7 +124,9 @@ class ChildSpec:
     autostart: whether it starts with its supervisor, or waits for a user.
     keeper: the actor keeps something that outlives it (a VM). Then an end that the child itself did not
         announce (a signal, an unhandled exception, a missed heartbeat) is made good whatever `restart` says,
-        since it is the end of the keeper and not of what is kept.
+        since it is the end of the keeper and not of what is kept; and one that dies over a stop is made again, to
+        finish that.
+    takes_turns: its start is work for the whole machine, so only so many of its kind start at once (`State.turns`).
     peers: the siblings whose addresses the child is given while they are ready: names, or `("*",)` for all.
         Its dependencies are always among them.
     """
@@ -143,6 +145,7 @@ class ChildSpec:
     on_limit: OnLimit = OnLimit.ESCALATE
     autostart: bool = True
     keeper: bool = False
+    takes_turns: bool = False
     peers: tuple[str, ...] = ()
 
     def problems(self) -> list[tuple[str, str]]:
@@ -165,7 +168,7 @@ class ChildSpec:
             wrong("shutdown", "seconds from 0 (brutal) to infinity")
         if not _number(self.start_timeout) or self.start_timeout <= 0:
             wrong("start_timeout", "seconds above 0")
-        for name in ("significant", "autostart", "keeper"):
+        for name in ("significant", "autostart", "keeper", "takes_turns"):
             if not isinstance(getattr(self, name), bool):
                 wrong(name, "true or false")
         if self.significant is True and self.restart is Restart.PERMANENT:

@@ -30,10 +30,14 @@ class ChildState(StrEnum):
 
 
 class Intent(StrEnum):
-    """What the end of a child that is being stopped leads to. Without one, an end is the child's own."""
+    """What the end of a child that is being stopped leads to. Without one, an end is the child's own.
+
+    AGAIN: killed while it started, since what it had asked of a dependency died with that; what a keeper keeps stays.
+    """
 
     STOP = "stop"
     RESTART = "restart"
+    AGAIN = "again"
     GROUP = "group"
     REMOVE = "remove"
 
@@ -53,7 +57,8 @@ class Child:
     wanted: the user's wish; False from a user's stop (or `autostart = false`) to a user's start.
     intent: see `Intent`; `doom` is why we kill it (start timeout, heartbeat), and replaces the exit's reason.
     attempts: restarts since it was last stable, for backoff.
-    waiting: in `starting` with no process yet, for a dependency or for its turn.
+    waiting: in `starting` with no process yet, for a dependency or for its turn. turn: whether it has one.
+    unfinished: keepers that died over one stop, see `lifecycle.finish`.
     doomed, renew: its part in a group restart that is under way: still to be stopped, to be started again.
     waiters: requests to answer when the present stop or restart is through.
     """
@@ -68,6 +73,8 @@ class Child:
     intent: Intent | None = None
     doom: ExitReason | None = None
     waiting: bool = False
+    turn: bool = False
+    unfinished: int = 0
     doomed: bool = False
     renew: bool = False
     attempts: int = 0
@@ -95,7 +102,8 @@ class State:
     window: the restarts of the children whose limit escalates; the others have windows of their own.
     group: the children that a one_for_all or rest_for_one restart (or the first start) is working on.
     past: the last incarnation of each child that was removed; one that comes back under its name counts on.
-    alive: how many children have a process. giving_up: why, once the limit is passed. seed: for jitter.
+    turns: how many of the children that take turns may start at once; None: all. queue: those who wait for a turn, as
+    they came. alive: how many children have a process. giving_up: why, once the limit is passed. seed: for jitter.
     """
 
     name: str
@@ -109,6 +117,9 @@ class State:
     window: Window = field(default_factory=Window)
     group: list[str] = field(default_factory=list)
     past: dict[str, int] = field(default_factory=dict)
+    turns: int | None = None
+    turns_taken: int = 0
+    queue: dict[str, None] = field(default_factory=dict)
     alive: int = 0
     epoch: int = 0
     giving_up: str | None = None
@@ -122,8 +133,11 @@ def new_state(
     intensity: Intensity | None = None,
     auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
     seed: int = 0,
+    turns: int | None = None,
 ) -> State:
     """A supervisor that has not started, its children checked and in start order.
+
+    turns: see `State`; for strategies whose children do not start one after another anyway.
 
     Raises:
         NullBoxError: `invalid`: a spec is not sound, two share an id, a dependency is unknown or circular.
@@ -137,4 +151,4 @@ def new_state(
     for child in order:
         for other in by_id[child].depends_on:
             dependents[other].append(child)
-    return State(name, strategy, intensity or Intensity(), auto_shutdown, children, dependents, seed)
+    return State(name, strategy, intensity or Intensity(), auto_shutdown, children, dependents, seed, turns=turns)

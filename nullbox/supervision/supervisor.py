@@ -129,7 +129,7 @@ class Supervisor(BaseActor):
             self._queue.append(ev.ChildExited(action.child, action.incarnation, reason))
             return
         self._handles.add(action.child, action.incarnation, address)
-        config = {**spec.config, "path": self.path}
+        config = {**spec.config, "path": self.path, **({"finish": True} if action.finish else {})}
         self.tell(address, Start(action.child, action.incarnation, config, self._peers_of(action.child)))
         self._queue.append(ev.ChildSpawned(action.child, action.incarnation, self.pid_of(address)))
 

@@ -124,13 +124,20 @@ def cage_spec(agent: AgentEntry, settings: Settings, layout: Layout) -> ChildSpe
         on_limit=OnLimit.FAIL,
         autostart=agent.autostart,
         keeper=True,
+        takes_turns=True,
     )
+
+
+def starts_together(settings: Settings, cpus: int) -> int:
+    """How many agents may start at once. A start is a kernel's boot, all of it work for the processors: more of them
+    together than two for each only make every single one late. cpus: those of the machine."""
+    return settings.start_together or 2 * cpus
 
 
 def orphan_spec(name: str, settings: Settings, layout: Layout) -> ChildSpec:
     """A cage for a VM whose agent is no longer there: it finds no manifest, takes the VM down, and ends."""
     agent = AgentEntry(name, layout.deployed_agents / name, Restart.TEMPORARY)
-    return replace(cage_spec(agent, settings, layout), depends_on=(), peers=CAGE_DEPENDS_ON)
+    return replace(cage_spec(agent, settings, layout), depends_on=(), peers=CAGE_DEPENDS_ON, takes_turns=False)
 
 
 def root_specs(settings: Settings, agents: Iterable[AgentEntry], layout: Layout) -> list[ChildSpec]:

@@ -128,6 +128,27 @@ def test_a_vm_whose_agent_was_removed_meanwhile_is_ended(fresh: World) -> None:
         fresh.wait(fresh.at_rest, 20.0, "both agents again")
 
 
+def test_a_stop_that_its_cage_dies_over_ends_the_vm_all_the_same(fresh: World) -> None:
+    """The cage is deaf when the stop comes, and killed for it. The VM has heard of nothing then."""
+    os.kill(fresh.actors()["cage:alpha"], signal.SIGSTOP)
+    assert fresh.ask("agent.stop", 25.0, name="alpha")
+    assert "alpha" not in fresh.vmms()
+    assert fresh.tree()["cage:alpha"]["state"] == "stopped"
+    fresh.wait(lambda: "alpha" not in fresh.cgroups() and len(fresh.taps()) == 1, 10.0, "the rest of it to go")
+    fresh.ask("agent.start", 15.0, name="alpha")
+    fresh.settle(20.0)
+
+
+def test_a_restart_that_its_cage_dies_over_makes_another_vm(fresh: World) -> None:
+    [old], boot = fresh.vmms()["alpha"], boot_of(fresh, "alpha")
+    os.kill(fresh.actors()["cage:alpha"], signal.SIGSTOP)
+    assert fresh.ask("agent.restart", 25.0, name="alpha")
+    fresh.settle(20.0)
+    [vm] = fresh.vmms()["alpha"]
+    assert vm != old and boot_of(fresh, "alpha") != boot
+    assert fresh.tree()["cage:alpha"]["last_exit"]["kind"] == "shutdown"
+
+
 def arm(world: World, name: str, when: When, fault: Fault) -> None:
     world.board.arm(POINTS.index(BY_NAME[name]), when, fault)
 

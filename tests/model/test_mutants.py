@@ -84,6 +84,18 @@ def keeper_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(exits, "UNANNOUNCED", frozenset())
 
 
+def a_stop_is_left_unfinished(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(exits, "unfinished", lambda state, child: False)
+
+
+def turns_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle, "take_turn", lambda state, child: True)
+
+
+def a_turn_is_never_given_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle, "give_turn_back", lambda state, child: None)
+
+
 def temporary_is_restarted_when_it_fails(patch: pytest.MonkeyPatch) -> None:
     original = exits.restarts
     patch.setattr(
@@ -190,6 +202,9 @@ MUTANTS: list[Mutant] = [
     timers_never_grow_old,
     transient_is_always_restarted,
     keeper_is_forgotten,
+    a_stop_is_left_unfinished,
+    turns_are_ignored,
+    a_turn_is_never_given_back,
     temporary_is_restarted_when_it_fails,
     a_cage_takes_the_tree_with_it,
     a_service_fails_alone,

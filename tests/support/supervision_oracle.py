@@ -7,9 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nullbox.supervision import events as ev
+from nullbox.supervision.lifecycle import MOST_FINISHES
 from nullbox.supervision.snapshot import tree
 from nullbox.supervision.spec import OnLimit, Restart
-from nullbox.supervision.state import Child, ChildState, State, SupervisorPhase
+from nullbox.supervision.state import Child, ChildState, Intent, State, SupervisorPhase
 
 
 class Violation(AssertionError):
@@ -28,6 +29,12 @@ class Process:
     killed: bool = False
     wedged: bool = False  # answers nothing: no readiness, no heartbeat, no stop
     condemned: bool = False  # killed by the supervisor's own judgement
+    finish: bool = False  # a keeper's, made to end what another one was to end
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether it starts, in the sense in which only so many may."""
+        return self.alive and not self.ready and not self.finish
 
 
 @dataclass
@@ -35,6 +42,7 @@ class Books:
     """What the oracle knows of a child, kept independently of the supervisor."""
 
     user_stopped: bool = False
+    finishes: int = 0
     entries: list[tuple[float, float]] = field(default_factory=list)
     attempts: int = 0
 
@@ -53,13 +61,16 @@ class Oracle:
     def violation(self, text: str) -> Violation:
         return Violation(text + "\n" + "\n".join(self.history[-40:]))
 
-    def check_spawn(self, name: str, incarnation: int) -> None:
+    def check_next(self, name: str, incarnation: int) -> None:
         process = self.processes.get(name)
         if process is not None and process.alive:
             raise self.violation(f"{name} would live twice")
         before = process.incarnation if process is not None else 0
         if incarnation != before + 1:
             raise self.violation(f"{name} goes from incarnation {before} to {incarnation}")
+
+    def check_spawn(self, name: str, incarnation: int) -> None:
+        self.check_next(name, incarnation)
         if self.books[name].user_stopped:
             raise self.violation(f"{name} was stopped by its user and is started all the same")
         if self.state.phase is not SupervisorPhase.RUNNING:
@@ -68,6 +79,27 @@ class Oracle:
             needed = self.processes.get(other)
             if needed is None or not needed.alive or not needed.ready:
                 raise self.violation(f"{name} is started before {other} is ready")
+        takes_turns = [other for other, child in self.state.children.items() if child.spec.takes_turns]
+        if self.state.turns is not None and name in takes_turns:
+            starting = [o for o in takes_turns if o in self.processes and self.processes[o].has_turn]
+            if len(starting) >= self.state.turns:
+                raise self.violation(f"{name} is started beside {starting}, out of turn")
+
+    def owed(self, name: str, process: Process, kind: str) -> bool:
+        """Whether a user's wish that something end is still to be fulfilled when this process ends so."""
+        child = self.state.children[name]
+        books = self.books[name]
+        wish = books.user_stopped or child.intent in (Intent.RESTART, Intent.REMOVE)
+        books.finishes = books.finishes if process.finish else 0
+        return (
+            child.spec.keeper
+            and wish
+            and not child.doomed
+            and child.spec.shutdown > 0
+            and self.state.phase is SupervisorPhase.RUNNING
+            and kind in ("crash", "signal", "exit", "timeout")
+            and books.finishes < MOST_FINISHES
+        )
 
     def check_stop(self, name: str, incarnation: int) -> Process:
         process = self.processes.get(name)
@@ -99,6 +131,7 @@ class Oracle:
             raise self.violation("shutdown does not end")
         for name, child in self.state.children.items():
             if child.state is ChildState.STARTING:
+                # At rest nobody has a turn, so that nobody may wait for one either.
                 if not child.waiting or not any(
                     self.state.children[other].state is not ChildState.RUNNING for other in child.spec.depends_on
                 ):

@@ -8,6 +8,7 @@ from supervision_world import World
 
 from nullbox.supervision import events as ev
 from nullbox.supervision.backoff import Backoff
+from nullbox.supervision.groups import LINEAR
 from nullbox.supervision.intensity import Intensity
 from nullbox.supervision.spec import ChildSpec, Heartbeat, OnLimit, Restart, Strategy
 from nullbox.supervision.state import new_state
@@ -36,19 +37,22 @@ def random_spec(rng: random.Random, name: str, earlier: list[str]) -> ChildSpec:
         on_limit=rng.choice(list(OnLimit)),
         autostart=rng.random() < 0.85,
         keeper=rng.random() < 0.3,
+        takes_turns=rng.random() < 0.5,
     )
 
 
 def random_world(rng: random.Random, strategy: Strategy | None = None) -> World:
     names = [f"c{index}" for index in range(rng.randint(1, 6))]
     specs = [random_spec(rng, name, names[:index]) for index, name in enumerate(names)]
+    strategy = strategy or rng.choice(list(Strategy))
     return World(
         new_state(
             "sup",
             specs,
-            strategy=strategy or rng.choice(list(Strategy)),
+            strategy=strategy,
             intensity=Intensity(rng.randint(0, 4), rng.choice([5.0, 60.0])),
             seed=rng.randint(0, 99),
+            turns=None if strategy in LINEAR else rng.choice([None, 1, 2]),
         )
     )
 

@@ -51,7 +51,10 @@ class World(Oracle):
     def exit(self, name: str, kind: str, code: int | None = None) -> list[ev.Action]:
         process = self.processes[name]
         process.alive = False
+        owed = self.owed(name, process, "timeout" if process.condemned else kind)
         actions = self.send(ev.ChildExited(name, process.incarnation, ExitReason(kind, "", code)))
+        if owed and ev.Spawn(name, process.incarnation + 1, finish=True) not in actions:
+            raise self.violation(f"{name} died over a stop, and nobody finishes it")
         if process.ready and self.state.phase is SupervisorPhase.RUNNING:
             for other in self.state.dependents.get(name, []):
                 needy = self.processes.get(other)
@@ -178,9 +181,13 @@ class World(Oracle):
         if self.ended is not None:
             raise self.violation(f"{action} after the end")
         match action:
-            case ev.Spawn(name, incarnation):
-                self.check_spawn(name, incarnation)
-                self.processes[name] = Process(incarnation)
+            case ev.Spawn(name, incarnation, finish):
+                if finish:
+                    self.check_next(name, incarnation)
+                    self.books[name].finishes += 1
+                else:
+                    self.check_spawn(name, incarnation)
+                self.processes[name] = Process(incarnation, stop_asked=finish, finish=finish)
                 self.spawned.append(name)
             case ev.SendStop(name, incarnation, _):
                 self.check_stop(name, incarnation).stop_asked = True

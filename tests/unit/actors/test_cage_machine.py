@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from nullbox.actors.cage import CageActor
 from nullbox.actors.cage_machine import MachineActor
 from nullbox.cage.machine import adopted
+from nullbox.protocols.layout import Layout
 from nullbox.protocols.messages import CageCommand, Reply, Start
 from nullbox.testing import in_process
 
@@ -58,3 +60,16 @@ def test_a_freeze_is_confirmed_when_the_kernel_says_so(looks: int) -> None:
             answer = system.ask(cage, CageCommand(number, verb))
             assert isinstance(answer, Reply)
             assert answer.value["state"] == state
+
+
+def test_an_actor_made_to_finish_a_stop_starts_nothing_where_nothing_is_left(tmp_path: Path) -> None:
+    """It has no peers, since egress and ctxgraph may be down as well."""
+    layout = Layout(tmp_path / "run", tmp_path / "state", tmp_path / "system")
+    folder = layout.bundled_agents / "gone"
+    folder.mkdir(parents=True)
+    (folder / "AGENT.toml").write_text('[agent]\nname = "gone"\n')
+    config = {"layout": layout.to_plain(), "agent": "gone", "folder": str(folder), "finish": True}
+    with in_process() as system:
+        cage = system.start(CageActor, config, wait=False)
+        assert system.ended(cage).kind == "shutdown"
+    assert not layout.cage("gone").exists()

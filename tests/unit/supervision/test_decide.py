@@ -60,6 +60,70 @@ def test_who_is_starting_when_a_dependency_ends_starts_over_once_it_is_back() ->
     assert core["b"].incarnation == 1, "who is up already keeps its process"
 
 
+@pytest.mark.parametrize("kind", ["signal", "crash", "exit", "timeout"])
+@pytest.mark.parametrize("verb", ["stop", "restart", "remove"])
+def test_a_keeper_that_dies_over_a_users_stop_is_made_again_to_finish_it(verb: str, kind: str) -> None:
+    """What it keeps might live on otherwise, under the eyes of an operator who was told that it is gone."""
+    core = Core(spec("dep"), spec("a", keeper=True, shutdown=20.0, depends_on=("dep",))).up()
+    core(ev.ChildExited("dep", 1, CRASH))
+    core(ev.RemoveChild("a", 7) if verb == "remove" else ev.UserCommand("a", verb, 7))
+    core(ev.ChildExited("a", 1, ExitReason(kind)))
+    assert core.of(ev.Spawn) == [ev.Spawn("a", 2, finish=True)], "also without its dependency"
+    assert [(timer.kind, timer.delay) for timer in core.of(ev.SetTimer)] == [(TimerKind.SHUTDOWN, 20.0)]
+    assert core["a"].state == "stopping" and not core.of(ev.Answer)
+    core(ev.ChildReady("dep", 2))
+    core(ev.ChildExited("a", 2, ExitReason("shutdown")))
+    assert [answer.request for answer in core.of(ev.Answer)] == [7]
+    assert core.of(ev.Spawn) == ([ev.Spawn("a", 3)] if verb == "restart" else [])
+
+
+def test_what_no_keeper_can_finish_is_given_up_after_three() -> None:
+    core = Core(spec("a", keeper=True)).up()
+    core(ev.UserCommand("a", "stop", 7))
+    for incarnation in (1, 2, 3):
+        core(ev.ChildExited("a", incarnation, CRASH))
+        assert core.of(ev.Spawn) == [ev.Spawn("a", incarnation + 1, finish=True)]
+    core(ev.ChildExited("a", 4, CRASH))
+    assert core["a"].state == "stopped" and core.of(ev.Answer) and not core.of(ev.Spawn)
+
+
+@pytest.mark.parametrize("options", [{"keeper": False}, {"keeper": True, "shutdown": 0.0}])
+def test_a_child_that_keeps_nothing_or_is_to_be_killed_is_done_when_it_is_dead(options: dict[str, Any]) -> None:
+    core = Core(spec("a", **options)).up()
+    core(ev.UserCommand("a", "stop", 7))
+    core(ev.ChildExited("a", 1, ExitReason("signal", "", 9)))
+    assert core["a"].state == "stopped" and core.of(ev.Answer) and not core.of(ev.Spawn)
+
+
+def test_only_so_many_start_at_once_and_the_others_in_the_order_they_came() -> None:
+    core = Core(*(spec(name, takes_turns=True) for name in "abcd"), spec("free"), turns=2)
+    core(ev.StartSupervisor())
+    assert [spawn.child for spawn in core.of(ev.Spawn)] == ["a", "b", "free"]
+    assert core["c"].state == core["d"].state == "starting"
+    assert [node["waiting_for"] for node in tree(core.state, core.now)[3:5]] == [["its turn"], ["its turn"]]
+    core(ev.ChildReady("b", 1))
+    assert core.of(ev.Spawn) == [ev.Spawn("c", 1)]
+    core(ev.ChildReady("b", 1))
+    core(ev.ChildExited("free", 1, CRASH))
+    assert core.of(ev.Spawn) == [ev.Spawn("free", 2)]
+    core(ev.ChildExited("a", 1, CRASH))
+    assert core.of(ev.Spawn) == [ev.Spawn("d", 1)] and core["a"].waiting, "who fails goes to the end of the queue"
+    core(ev.UserCommand("a", "stop", 1))
+    assert core["a"].state == "stopped"
+    core(ev.ChildReady("c", 1))
+    assert not core.of(ev.Spawn), "a user's stop takes it out of the queue"
+
+
+def test_a_turn_comes_back_when_its_holder_is_killed() -> None:
+    core = Core(spec("a", takes_turns=True, start_timeout=9.0), spec("b", takes_turns=True), turns=1)
+    core(ev.StartSupervisor())
+    [timer] = core.of(ev.SetTimer)
+    core(ev.TimerFired("a", TimerKind.START, timer.epoch), later=9.0)
+    assert core.of(ev.Kill) and not core.of(ev.Spawn), "it has its turn until it is gone"
+    core(ev.ChildExited("a", 1, ExitReason("signal", "", 9)))
+    assert core.of(ev.Spawn) == [ev.Spawn("b", 1)]
+
+
 def test_each_start_has_a_deadline() -> None:
     core = Core(spec("a", start_timeout=7.0))
     core(ev.StartSupervisor())

@@ -58,6 +58,7 @@ def test_the_defaults_are_sound() -> None:
         ("on_limit", "escalate"),
         ("autostart", "yes"),
         ("keeper", None),
+        ("takes_turns", 1),
     ],
 )
 def test_a_wrong_value_is_named_with_its_field(field: str, value: object) -> None:
@@ -67,7 +68,7 @@ def test_a_wrong_value_is_named_with_its_field(field: str, value: object) -> Non
 
 
 def test_every_field_is_checked() -> None:
-    wrong = ChildSpec(*([object()] * 15))  # type: ignore[arg-type]
+    wrong = ChildSpec(*([object()] * 16))  # type: ignore[arg-type]
     named = {name for name, _ in wrong.problems()}
     assert named == set(ChildSpec.__slots__)  # type: ignore[attr-defined]
 

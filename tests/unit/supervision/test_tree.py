@@ -100,6 +100,7 @@ specs = st.builds(
     on_limit=st.sampled_from(list(OnLimit)),
     autostart=st.booleans(),
     keeper=st.booleans(),
+    takes_turns=st.booleans(),
     peers=st.sampled_from([(), ("*",), ("x",)]),
 )
 
