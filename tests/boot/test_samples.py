@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
+from typing import Any
 
+import netspace
+import outside
 import pytest
 from operator_view import Machine, until
+from standin import StandIn, completion
+
+AGENTS = Path(__file__).resolve().parents[2] / "agents"
+WEB = "web.example.com:8080"
+"""A name that `outside` has an address for; of its ports that one is free."""
 
 
 def ended(machine: Machine, name: str) -> int:
@@ -70,3 +80,51 @@ def test_a_summary_names_the_page_that_it_came_from(machine: Machine) -> None:
     until(lambda: latest("fetch.failed.far"), seconds=300, what="the report of a failure", every=1.0)
     for name in ("summarizer", "fetcher"):
         machine.ok("agent", "stop", name)
+
+
+def granted(folder: Path, name: str, sample: str, start: str, ctx: str) -> Path:
+    """A folder with the sample's program, as an agent that may talk to the servers outside. start: its main.py."""
+    home = folder / name
+    home.mkdir()
+    shutil.copy(AGENTS / sample / "main.py", home / "sample.py")
+    (home / "main.py").write_text(f"import os\n{start}\nimport sample\nsample.main()\n")
+    (home / "AGENT.toml").write_text(
+        f'[agent]\nname = "{name}"\nruntime = "python"\n[capabilities]\nmax_memory_mb = 128\n'
+        f'[capabilities.network]\nallow = ["{WEB}"]\n'
+        f'[capabilities.ctxgraph]\nread = ["{ctx}"]\nwrite = ["{ctx}"]\n'
+    )
+    return home
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(netspace.missing()), reason=f"the machine has no network card: {netspace.missing()}")
+@pytest.mark.usefixtures("still")
+def test_pages_and_answers_come_from_granted_servers(
+    machine: Machine, internet: outside.Outside, tmp_path: Path
+) -> None:
+    """`fetcher` and `llm-client` as they are, against servers outside of the machine."""
+    answers = [(200, {"Content-Type": "text/html"}, b"<p>Tides rise.</p>"), (200, {}, completion("The moon."))]
+    server = internet.worker(lambda: StandIn("0.0.0.0", 8080, answers))
+
+    def entry(key: str) -> dict[str, Any]:
+        """The newest under a key, once there is one: the value of its envelope, with its parents."""
+        done = machine.nullctl("-o", "json", "ctx", "latest", key)
+        return {**done.json["value"]["value"], "parents": done.json["parents"]} if done.code == 0 else {}
+
+    machine.ok("ctx", "write", "fetch.wanted.tides", json.dumps({"url": f"http://{WEB}/tides"}))
+    machine.ok("agent", "deploy", str(granted(tmp_path, "getter", "fetcher", "", "fetch.")))
+    page = until(lambda: entry("fetch.page.tides"), seconds=240, what="the page", every=1.0)
+    assert (page["status"], page["text"]) == (200, "<p>Tides rise.</p>")
+    assert page["parents"] == [machine.json("ctx", "latest", "fetch.wanted.tides")["hash"]]
+    machine.ok("agent", "remove", "getter", "--yes")
+
+    base = f"os.environ['LLM_BASE_URL'] = 'http://{WEB}/v1'"
+    machine.ok("ctx", "write", "llm.ask.tides", '{"prompt": "Who moves them?"}')
+    machine.ok("agent", "deploy", str(granted(tmp_path, "asker", "llm-client", base, "llm.")))
+    answer = until(lambda: entry("llm.answer.tides"), seconds=240, what="the answer", every=1.0)
+    assert (answer["text"], answer["model"]) == ("The moon.", "standin-1")
+    machine.ok("agent", "remove", "asker", "--yes")
+
+    (first, _, _), (second, _, body) = server.call("asked")
+    assert (first, second) == ("/tides", "/v1/chat/completions")
+    assert json.loads(body)["messages"] == [{"role": "user", "content": "Who moves them?"}]

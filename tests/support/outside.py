@@ -64,10 +64,10 @@ class Outside:
         for block in INTERNET_BLOCKS:
             wire.run("ip", "route", "add", "local", block, "dev", "lo")
         try:
-            self.names = self._worker(NameServer)
+            self.names = self.worker(NameServer)
             self.names.call("tell", ZONES)
-            self.servers = self._worker(lambda: Servers(tcp=TCP_PORTS, udp=UDP_PORTS))
-            self.frames = self._worker(lambda: Frames(DEVICE, (b"nullbox-secret",)))
+            self.servers = self.worker(lambda: Servers(tcp=TCP_PORTS, udp=UDP_PORTS))
+            self.frames = self.worker(lambda: Frames(DEVICE, (b"nullbox-secret",)))
         except BaseException:
             self.close()
             raise
@@ -81,7 +81,8 @@ class Outside:
             with contextlib.suppress(Exception):
                 worker.kill()
 
-    def _worker(self, make: Callable[[], Any]) -> Worker:
+    def worker(self, make: Callable[[], Any]) -> Worker:
+        """One more server there: an object, until this is closed."""
         worker = Worker(self._namespace, make)
         self._workers.append(worker)
         return worker

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import http.server
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from importlib import util
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
+from standin import StandIn
 
 from nullbox.cage.manifest import parse
 from nullbox.ctxgraph.service import CtxgraphService
@@ -58,42 +56,6 @@ def agent(service: CtxgraphService, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
     yield load
     nullbox_agent.ctx.close()
-
-
-class StandIn:
-    """An HTTP server on loopback. `answers` are given in order, the last one again and again; `requests` are kept."""
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[int, dict[str, str], bytes]] = []
-        self.requests: list[tuple[str, dict[str, str], bytes]] = []
-        standin = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                standin.requests.append((self.path, dict(self.headers.items()), body))
-                answers = standin.answers
-                status, headers, content = answers.pop(0) if len(answers) > 1 else answers[0]
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_POST = do_GET
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from standin import completion
 
 from nullbox.guest.nullbox_agent import Ctx
 
@@ -20,18 +21,6 @@ def client(agent: Load, server: Any, monkeypatch: pytest.MonkeyPatch) -> ModuleT
     monkeypatch.setenv("OPENAI_KEY", "sk-secret")
     monkeypatch.delenv("LLM_MODEL", raising=False)
     return agent("llm-client")
-
-
-def completion(text: Any = "Because.") -> bytes:
-    """What an OpenAI-compatible server answers."""
-    answer = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "model": "standin-1",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
-    }
-    return json.dumps(answer).encode()
 
 
 def question(operator: Ctx, value: Any) -> dict[str, Any]:
