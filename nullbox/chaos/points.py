@@ -56,7 +56,7 @@ POINTS: tuple[Point, ...] = (
     Point("egress", "nullbox.actors.egress:EgressActor.on_close_link"),
     Point("egress", "nullbox.actors.egress:EgressActor.on_ping", Passed.ALWAYS),
     Point("ctxgraph", "nullbox.ctxgraph.store:Store.apply", Passed.ALWAYS),
-    Point("ctxgraph", "nullbox.ctxgraph.store:Store._commit", Passed.ALWAYS),
+    Point("ctxgraph", "nullbox.ctxgraph.store:Store._insert", Passed.ALWAYS),
     Point("ctxgraph", "nullbox.ctxgraph.service:CtxgraphService.start", Passed.START),
     Point("ctxgraph", "nullbox.ctxgraph.service:CtxgraphService.open_channel"),
     Point("ctxgraph", "nullbox.ctxgraph.service:CtxgraphService.close_channel"),
