@@ -259,7 +259,7 @@ class Store:
         return self.size - self.searchable
 
     def fail_if_fatal(self, error: sqlite3.Error) -> NullBoxError | None:
-        """Take no more writes after such an error (`faults.FATAL`); what they get, None if it passes. Any thread."""
+        """Take no more writes after such an error (`faults.FATAL`); what they get, or None if it passes."""
         if faults.is_fatal(error):
             self.failed = faults.explain(error)
         return self.failed

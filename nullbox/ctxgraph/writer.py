@@ -1,4 +1,4 @@
-"""Group commit: many clients' writes, one thread, few syncs. Effects: threads, and the Store, which they own.
+"""Group commit: many clients' writes, one thread, few syncs. Effects: one thread; it and `at_once` share the Store.
 
 While a group is being synced the next one gathers. A group is taken as soon as it is as large as the last one was
 (then every client that was waiting has come back), or half full, or has waited as long as a commit takes, at most 5 ms:
@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nullbox.ctxgraph.batch import Op
-from nullbox.ctxgraph.checkpoint import Checkpointer
 from nullbox.ctxgraph.company import Pace
 from nullbox.ctxgraph.store import GROUP, Outcome, Store
 from nullbox.protocols.errors import ErrorCode, NullBoxError
@@ -68,11 +67,9 @@ class GroupWriter:
         self._pace = Pace()
         self._crash: Exception | None = None
         self._stopping = False
-        self._checkpointer = Checkpointer(store.path, self._turn, store.fail_if_fatal)
         self._thread = threading.Thread(target=self._run, name="ctxgraph-writer", daemon=True)
 
     def start(self) -> None:
-        self._checkpointer.start()
         self._thread.start()
 
     def at_once(self, op: Op) -> Outcome | None:
@@ -129,7 +126,6 @@ class GroupWriter:
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join(timeout)
-        self._checkpointer.stop(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -152,7 +148,6 @@ class GroupWriter:
         started = time.monotonic()
         outcomes = self.store.apply(ops)
         self._pace.note(time.monotonic() - started)
-        self._checkpointer.note(len(ops))
         return outcomes
 
     def _work(self) -> None:

@@ -1,16 +1,13 @@
-"""The writer's threads: who commits where, what a crash does, and what happens to SQLite's log meanwhile."""
+"""Who commits in which thread, and what a crash does."""
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nullbox.ctxgraph import checkpoint
 from nullbox.ctxgraph.batch import Ack, Write
 from nullbox.ctxgraph.company import QUICK_S
 from nullbox.ctxgraph.store import Store
@@ -116,74 +113,3 @@ def test_a_fault_of_ours_in_a_commit_at_once_is_the_writers_death(running: Runni
     assert running.writer.at_once(write("a", "k", 2)) is None
     with pytest.raises(NullBoxError, match="a fault inside"):
         running.writer.submit(write("a", "k", 3), None)
-
-
-def test_what_was_committed_moves_into_the_database_beside_the_writer(
-    running: Running, path: Path, write: Maker
-) -> None:
-    """Without it the log would hold all of these commits: the writer's own checkpoints are switched off."""
-    running.store._connection.execute("PRAGMA wal_autocheckpoint = 0")
-    for n in range(600):
-        assert isinstance(running.queued(write("a", f"k.{n}", n)), Ack)
-    pages = 600 * checkpoint.PAGES_OF_A_COMMIT
-    assert path.with_name(path.name + "-wal").stat().st_size < pages * 4096 / 2
-
-
-def test_a_checkpoint_that_the_disk_fails_ends_all_writing(
-    store: Store, write: Maker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Failing:
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            pass
-
-        def execute(self, sql: str) -> None:
-            if "checkpoint" in sql:
-                error = sqlite3.OperationalError("disk I/O error")
-                error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-                error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
-                raise error
-
-        def close(self) -> None:
-            pass
-
-    monkeypatch.setattr(checkpoint.sqlite3, "connect", Failing)
-    running = Running(store)
-    for n in range(checkpoint.PAGES):
-        running.queued(write("a", "k", n))
-        if store.failed is not None:
-            break
-    running.writer._checkpointer._thread.join(10)
-    assert isinstance(running.queued(write("a", "k", "after")), NullBoxError)
-    assert "SQLITE_IOERR_FSYNC" in str(store.failed)
-    assert running.writer.stop()
-
-
-def test_a_checkpoint_without_room_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tries: list[str] = []
-    told = threading.Semaphore(0)
-
-    class Full:
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            pass
-
-        def execute(self, sql: str) -> None:
-            if "checkpoint" in sql:
-                tries.append(sql)
-                error = sqlite3.OperationalError("database or disk is full")
-                error.sqlite_errorcode = sqlite3.SQLITE_FULL
-                raise error
-
-        def close(self) -> None:
-            pass
-
-    def on_error(error: sqlite3.Error) -> None:
-        told.release()
-
-    monkeypatch.setattr(checkpoint.sqlite3, "connect", Full)
-    thread = checkpoint.Checkpointer(path, threading.Lock(), on_error)
-    thread.start()
-    for _ in range(2):
-        thread.note(checkpoint.PAGES)
-        assert told.acquire(timeout=10)
-    thread.stop()
-    assert len(tries) == 2
