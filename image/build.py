@@ -117,6 +117,7 @@ def planned(sources: Sources, python: ImagePython, repository: Path, variant: Va
         *plan.project_files(repository, variant.agent_folders(repository), variant.programs),
         *plan.metadata_entries(),
         *plan.krun_entries(sources.pypi["smolmachines"]),
+        Entry(contents.PRECOMPILED, "text", plan.GENERATED),
         Entry("etc/os-release", "text", plan.GENERATED, text=texts.os_release(version, DEFAULT_SUITE)),
         Entry(
             f"{contents.GUEST}/etc/ssl/certs/ca-certificates.crt",
@@ -135,6 +136,23 @@ def listed(root: Path) -> list[Listed]:
         mode = path.lstat().st_mode
         rows.append(Listed(str(path.relative_to(root)), mode))
     return rows
+
+
+def rehearse(root: Path) -> tuple[list[str], list[str]]:
+    """Fill in what a start would read and compile.
+
+    Returns:
+        The files that a start reads to load code, in that order; those of byte code that is in `PRECOMPILED` now.
+    """
+    request = {
+        "root": str(root),
+        "path": str(root / "system/python"),
+        "modules": contents.LOADED_AT_START,
+        "precompiled": str(root / contents.PRECOMPILED),
+    }
+    answer = ImagePython(root).run("rehearsal", request)
+    read, kept = ([file.removeprefix(f"{root}/") for file in answer[name]] for name in ("files", "kept"))
+    return [contents.PRECOMPILED, *(file for file in read if not file.startswith("/"))], kept
 
 
 def build(repository: Path, output: Path, variant: Variant, level: int, on_corruption: OnCorruption) -> None:
@@ -156,6 +174,11 @@ def build(repository: Path, output: Path, variant: Variant, level: int, on_corru
     compiled = stage.compile_entries([e for e in entries if e.kind == "pyc"], python)
     root = work / "root"
     stage.write_tree(entries, compiled, root)
+    first, kept = rehearse(root)
+    spare = {path for path in kept if path.startswith(contents.PRECOMPILED_ONLY)}
+    for path in spare:
+        (root / path).unlink()
+    entries = [entry for entry in entries if entry.path not in spare]
     stage.write_manifest(entries, work / "manifest.json")
     step(f"checking {len(entries)} paths")
     programs = [path for path, _ in variant.programs]
@@ -164,7 +187,7 @@ def build(repository: Path, output: Path, variant: Variant, level: int, on_corru
         raise BuildError("the image breaks its rules:\n  " + "\n  ".join(broken))
     step("compressing")
     image, scratch = output / variant.file, work / "root.squashfs"
-    squash.make(root, scratch, level)
+    squash.make(root, scratch, level, first)
     sealed = verity.seal(scratch, on_corruption)
     size = scratch.stat().st_size
     if variant.name == RELEASE and level == variant.level and (too_large := audit.too_large(size)):

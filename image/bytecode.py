@@ -24,19 +24,30 @@ UNCHECKED_HASH = 0b01
 
 
 def strip_docstrings(tree: ast.Module) -> None:
-    """Remove the docstring of a module and of all classes and functions in it, in place."""
+    """Remove the docstring of a module and of all classes and functions in it, in place.
+
+    A data class keeps one character: without a docstring it would make one up each time it is imported, from a
+    signature that costs more than the rest of the class.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                rest = node.body[1:]
-                if not rest and not isinstance(node, ast.Module):
-                    rest = [ast.copy_location(ast.Pass(), first)]
-                node.body = rest
+            rest = node.body[1:] if _has_docstring(node) else node.body
+            if isinstance(node, ast.ClassDef) and any(map(_is_dataclass, node.decorator_list)):
+                rest = [ast.copy_location(ast.Expr(ast.Constant("-")), node), *rest]
+            if not rest and not isinstance(node, ast.Module):
+                rest = [ast.copy_location(ast.Pass(), node.body[0])]
+            node.body = rest
+    ast.fix_missing_locations(tree)
+
+
+def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    first = node.body[0] if node.body else None
+    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+
+
+def _is_dataclass(decorator: ast.expr) -> bool:
+    named = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return getattr(named, "id", getattr(named, "attr", "")) == "dataclass"
 
 
 def compile_source(source: bytes, name: str, strip: bool) -> types.CodeType:

@@ -55,9 +55,9 @@ LIBRARIES = (
     Library("libxtables12", "libxtables.so.12", guest=False),
     Library("libjansson4", "libjansson.so.4", guest=False),
     Library("libgmp10", "libgmp.so.10", guest=False),
-    Library("libssl3t64", "libssl.so.3"),
-    Library("libssl3t64", "libcrypto.so.3"),
-    Library("libzstd1", "libzstd.so.1"),
+    Library("libssl3t64", "libssl.so.3", host=False),
+    Library("libssl3t64", "libcrypto.so.3", host=False),
+    Library("libzstd1", "libzstd.so.1", host=False),
     Library("libext2fs2t64", "libext2fs.so.2", guest=False),
     Library("libext2fs2t64", "libe2p.so.2", guest=False),
     Library("libcom-err2", "libcom_err.so.2", guest=False),
@@ -210,6 +210,31 @@ OUR_PACKAGES = (
 )
 """Packages of this project whose every module is an entry point: the tree names actors by text."""
 
+LOADED_AT_START = (
+    "nullbox.bootstrap.pid1",
+    "nullbox.supervision.nulld",
+    "nullbox.actors.ctxgraph",
+    "nullbox.actors.egress",
+    "nullbox.actors.gateway",
+    "nftables",
+    "nullbox.actors.cage",
+)
+"""Modules in the order in which a boot imports them: what they load is stored in that order, and what they compile is
+kept in `PRECOMPILED`."""
+
+PRECOMPILED = "system/python/precompiled"
+"""See `nullbox.bootstrap.precompiled`."""
+
+PRECOMPILED_ONLY = tuple(
+    f"system/python/{folder}/"
+    for folder in (
+        *(f"nullbox/{name}" for name in ("actors", "ctxgraph", "egress", "gateway", "rpc", "supervision")),
+        "dnslib",
+        "thespian",
+    )
+)
+"""Folders whose modules only forks of PID 1 load: byte code that is in `PRECOMPILED` is nowhere else."""
+
 GUEST_PROGRAMS = "nullbox/guest"
 """Folder of this project that becomes /usr/lib/nullbox of the guests."""
 
@@ -241,6 +266,7 @@ HOST_EXCLUDED = MappingProxyType(
         "_py_abc": "Python twin of a C module that is there",
         "_strptime": "nothing parses dates by format",
         "_hashlib": "hashlib has its own SHA-2, without OpenSSL",
+        "_ssl": "nothing on the host speaks TLS",
         "_uuid": "uuid4 needs only random bytes",
         "_lzma": "nothing unpacks xz",
         "_bz2": "nothing unpacks bzip2",
@@ -271,6 +297,7 @@ HOST_EXCLUDED = MappingProxyType(
         "rlcompleter": "no terminal programs",
         "setuptools": "no package manager",
         "smtplib": "nothing sends mail",
+        "ssl": "nothing on the host speaks TLS; asyncio does without",
         "test": "CPython's own tests",
         "tkinter": "no display",
         "tty": "no terminal programs",
@@ -293,6 +320,7 @@ HOST_EXCLUDED = MappingProxyType(
 HOLLOW_PACKAGES = MappingProxyType(
     {
         "pyroute2": "nullbox.egress.netlink registers the package without running it: it imports all it has",
+        "pyroute2.netlink.rtnl.probe_msg": "probes of other hosts: nullbox.egress.netlink has an empty module stand in",
         "pyroute2.netlink.rtnl.tcmsg": "traffic control: nullbox.egress.netlink has an empty module stand in for it",
     }
 )

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from image.audit import Elf, Listed, parse_needed, parse_unsquashfs
 
 BLOCK_SIZE = "128K"
 """Larger blocks save little and cost a slow machine time for each small file that it reads."""
+
+
+HIGHEST = 32767
+"""The largest priority in mksquashfs' sort file."""
 
 
 class ToolError(Exception):
@@ -36,17 +41,20 @@ def _environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k != "SOURCE_DATE_EPOCH"} | {"LC_ALL": "C.UTF-8"}
 
 
-def make(root: Path, image: Path, level: int = 19) -> None:
+def make(root: Path, image: Path, level: int = 19, first: Sequence[str] = ()) -> None:
     """Write the tree below `root` to `image`: owned by root, all times 0, so the same tree gives the same bytes.
 
-    `level` is zstd's, 1 to 22.
+    `level` is zstd's, 1 to 22. `first`: paths below `root` of files that are stored before all others, in this order.
     """
     scratch = image.with_suffix(".tmp")
+    sort = image.with_suffix(".sort")
+    sort.write_text("".join(f"{path} {HIGHEST - place}\n" for place, path in enumerate(first[:HIGHEST])))
     argv = ["mksquashfs", str(root), str(scratch), "-comp", "zstd", "-Xcompression-level", str(level)]
     argv += ["-b", BLOCK_SIZE, "-all-root", "-all-time", "0", "-mkfs-time", "0", "-root-mode", "0755"]
-    argv += ["-no-xattrs", "-no-exports", "-noappend", "-no-progress", "-quiet"]
+    argv += ["-no-xattrs", "-no-exports", "-noappend", "-no-progress", "-quiet", "-sort", str(sort)]
     scratch.unlink(missing_ok=True)
     run(argv)
+    sort.unlink()
     scratch.replace(image)
 
 

@@ -9,6 +9,8 @@ from image.contents import PYTHON
 INIT = f"""#!/usr/bin/{PYTHON} -IS
 import sys
 sys.path.insert(0, "/system/python")
+from nullbox.bootstrap import precompiled
+precompiled.use()
 from nullbox.bootstrap.pid1 import main
 main()
 """

@@ -80,7 +80,7 @@ class BaseActor(Actor):  # type: ignore[misc]  # Thespian has no types
 
     @classmethod
     def preload(cls) -> None:
-        """Import what an instance imports when it starts. For whoever forks the next one, so that it starts sooner."""
+        """Import what an instance needs once there are agents. For whoever forks it, so that it is there at once."""
 
     def started(self, start: Start) -> None:
         """The actor knows who it is. Bring it up and call `ready()`, here or later. Default: ready at once."""

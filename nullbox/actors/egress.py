@@ -28,7 +28,7 @@ class EgressActor(BaseActor):
 
     @classmethod
     def preload(cls) -> None:
-        netlink.load()
+        netlink.load()  # for the first link
 
     def started(self, start: Start) -> None:
         self._layout = Layout.from_plain(start.config["layout"])

@@ -17,10 +17,11 @@ They lean on Thespian's insides, so they refuse every other version. What they c
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
+from pathlib import Path
 from typing import Any
 
+import thespian
 from thespian import actors
 from thespian.actors import ActorAddress
 from thespian.system import systemCommon, utilis
@@ -44,12 +45,21 @@ def require_supported_version(found: str | None = None) -> None:
     Raises:
         RuntimeError: names the version found and the one that is right.
     """
-    version = found or importlib.metadata.version("thespian")
+    version = found or installed_version()
     if version != SUPPORTED:
         raise RuntimeError(
             f"Thespian {version} is installed; NullBox's corrections are for {SUPPORTED} exactly. "
             f"Install thespian=={SUPPORTED}, or check every correction in {__name__} against {version}."
         )
+
+
+def installed_version() -> str:
+    """By the name of the folder with its metadata, which lies beside it (PyPA, Recording installed projects).
+
+    `importlib.metadata` would read the same from the file in it, by means of the whole `email` package.
+    """
+    found = sorted(Path(thespian.__path__[0]).parent.glob("thespian-*.dist-info"))
+    return found[0].stem.removeprefix("thespian-") if found else "of an unknown version"
 
 
 def quiet() -> None:

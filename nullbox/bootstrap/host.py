@@ -14,11 +14,11 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from nullbox.bootstrap import disk, files
+from nullbox.bootstrap import disk, files, forked
 from nullbox.bootstrap.mounts import EBUSY_IS_FINE, Mount
 
 # reboot(2)
@@ -63,7 +63,7 @@ class Host(Protocol):
     def loopback_up(self) -> None: ...
     def network_cards(self) -> list[str]: ...
     def disable_ctrl_alt_del(self) -> None: ...
-    def spawn(self, argv: Sequence[str], env: dict[str, str], heartbeat_fd: int) -> int: ...
+    def fork(self, main: Callable[[], object], keep: int) -> int: ...
     def start(self, argv: Sequence[str]) -> int: ...
     def kill(self, pid: int, signum: int) -> None: ...
     def sync(self) -> None: ...
@@ -211,6 +211,10 @@ class LinuxHost:
     def start(self, argv: Sequence[str]) -> int:
         """Start a process in a session of its own that keeps descriptors 0 to 2 alone. Returns its pid."""
         return os.posix_spawn(argv[0], list(argv), {}, setsid=True, setsigmask=[], setsigdef=OWN_SIGNALS)
+
+    def fork(self, main: Callable[[], object], keep: int) -> int:
+        """Run `main` in a process of its own (see `forked.fork`)."""
+        return forked.fork(main, keep)
 
     def spawn(self, argv: Sequence[str], env: dict[str, str], heartbeat_fd: int) -> int:
         """Start a process in a session of its own; it keeps `heartbeat_fd` and descriptors 0 to 2. Returns its pid.

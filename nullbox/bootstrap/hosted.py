@@ -42,7 +42,7 @@ from nullbox.bootstrap.phases import (
     run_phases,
     sysctl_task,
 )
-from nullbox.bootstrap.pid1 import Pid1
+from nullbox.bootstrap.pid1 import HEARTBEAT_ENV, Pid1
 from nullbox.bootstrap.sysctls import SYSCTLS
 from nullbox.bootstrap.watchdog import Watchdog
 from nullbox.protocols.layout import Layout
@@ -220,7 +220,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except BootError as error:
         log(str(error), Level.ERROR)
         os._exit(NO_NAMESPACES)
-    HostedPid1(host, log, Cmdline(), hosted_layout(options), argv=nulld_argv(options), watchdog=NoWatchdog()).run()
+
+    def start(heartbeat_fd: int) -> int:
+        return host.spawn(nulld_argv(options), {HEARTBEAT_ENV: str(heartbeat_fd)}, heartbeat_fd)
+
+    HostedPid1(host, log, Cmdline(), hosted_layout(options), start=start, watchdog=NoWatchdog()).run()
 
 
 if __name__ == "__main__":

@@ -7,12 +7,14 @@ is the recovery hold.
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import selectors
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 from nullbox.bootstrap import crash, ending, lasting, lifecycle
@@ -22,7 +24,7 @@ from nullbox.bootstrap.host import Host, LinuxHost
 from nullbox.bootstrap.log import KernelLog, Level
 from nullbox.bootstrap.phases import BOOT, EARLY, BootError, Log, run_phases
 from nullbox.bootstrap.reaper import reap
-from nullbox.bootstrap.uplink_keeper import UplinkKeeper, python_argv
+from nullbox.bootstrap.uplink_keeper import UplinkKeeper
 from nullbox.bootstrap.watchdog import Watchdog
 from nullbox.protocols.layout import Layout
 
@@ -55,12 +57,13 @@ class Pid1:
         options: Cmdline,
         layout: Layout,
         *,
-        argv: Sequence[str] | None = None,
+        start: Callable[[int], int] | None = None,
         watchdog: Watchdog | None = None,
     ) -> None:
-        """argv: how to start the actor system; None as in the image. watchdog: None for the machine's."""
+        """start: starts the actor system with its end of the pipe and returns its pid; None as in the image.
+        watchdog: None for the machine's."""
         self._host = host
-        self._argv = list(argv) if argv is not None else nulld_argv()
+        self._start_nulld = start or (lambda heartbeat_fd: host.fork(lambda: nulld(heartbeat_fd), heartbeat_fd))
         self._log = log
         self._options = options
         self._layout = layout
@@ -192,7 +195,7 @@ class Pid1:
         self._pipe = reader
         self._selector.register(reader, selectors.EVENT_READ)
         try:
-            return self._host.spawn(self._argv, {HEARTBEAT_ENV: str(writer)}, writer)
+            return self._start_nulld(writer)
         finally:
             os.close(writer)
 
@@ -204,9 +207,11 @@ class Pid1:
         self._line = b""
 
 
-def nulld_argv() -> list[str]:
-    """How to start the actor system: this interpreter, isolated as we are, with our own code on its path."""
-    return python_argv("from nullbox.supervision.nulld import main; main()")
+def nulld(heartbeat_fd: int) -> None:
+    """Be the actor system, in a process made for it: none of its code is ever in PID 1."""
+    gc.disable()  # while its code is loaded nothing is garbage; the launcher enables it
+    os.environ[HEARTBEAT_ENV] = str(heartbeat_fd)
+    importlib.import_module("nullbox.supervision.nulld").main([])
 
 
 def show_hold(host: Host, log: Log, reason: str) -> None:

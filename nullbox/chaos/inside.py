@@ -112,20 +112,24 @@ def init(folder: Path, config: dict[str, Any]) -> NoReturn:
     replace(lifecycle, "FIRST_DELAY", 0.05)
     replace(lifecycle, "MAX_DELAY", 0.2)
     replace(lifecycle, "MAX_RESTARTS", 100_000)
-    replace(pid1, "nulld_argv", lambda: [sys.executable, "-m", "nullbox.chaos.inside", "nulld", str(folder)])
+    host = Confined()
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    spawn = LinuxHost.spawn
-    replace(LinuxHost, "spawn", lambda self, argv, env, fd: spawn(self, argv, {**environment, **env}, fd))
+
+    def start(heartbeat_fd: int) -> int:
+        argv = [sys.executable, "-m", "nullbox.chaos.inside", "nulld", str(folder)]
+        return host.spawn(argv, {**environment, pid1.HEARTBEAT_ENV: str(heartbeat_fd)}, heartbeat_fd)
+
     weave(Board(folder / "board"), frozenset({"pid1"}))
     log = KernelLog(str(folder / "pid1.log"))
     (folder / "pid1.log").touch()
     loop = pid1.Pid1(
-        Confined(),
+        host,
         log,
         Cmdline(heartbeat_timeout=config["heartbeat_timeout"], start_timeout=config["start_timeout"]),
         layout_of(folder),
+        start=start,
+        watchdog=Watchdog(str(folder / "no-watchdog")),
     )
-    loop._watchdog = Watchdog(str(folder / "no-watchdog"))
     (folder / "ready").touch()
     loop.run()
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
-
-from nullbox.egress.addresses import Address, AddressRules, special_v4
+from nullbox.egress.addresses import AddressRules, special_v4
 from nullbox.egress.config import EgressConfig
+from nullbox.egress.devices import addresses
 from nullbox.egress.dns.server import ResolverThread
 from nullbox.egress.dns.upstream import Upstream
-from nullbox.egress.netlink import open_route
 from nullbox.egress.nft import KernelFirewall
 from nullbox.egress.ruleset import Base
 from nullbox.egress.service import EgressService
@@ -22,7 +20,7 @@ def build(config: EgressConfig, taps: Taps | None = None, uplink: Uplink | None 
     uplink: where interface and resolvers come from if the configuration names none.
 
     Raises:
-        NullBoxError: `unavailable`, libnftables or pyroute2 is missing.
+        NullBoxError: `unavailable`, libnftables is missing.
     """
     uplinks = config.uplinks or (uplink.interfaces() if uplink else ())
     base = Base(uplinks, special_v4(str(network) for network in config.exceptions))
@@ -32,13 +30,6 @@ def build(config: EgressConfig, taps: Taps | None = None, uplink: Uplink | None 
         taps or KernelTaps(),
         ResolverThread(),
         ask=Upstream(uplink.servers if uplink and not config.upstreams else config.upstreams).ask,
-        rules=AddressRules(OwnAddresses(own_addresses(), uplink), config.exceptions),
+        rules=AddressRules(OwnAddresses(addresses(), uplink), config.exceptions),
         may_learn=config.learn,
     )
-
-
-def own_addresses() -> frozenset[Address]:
-    """The addresses that this namespace has now."""
-    with open_route() as route:
-        texts = [item.get_attr("IFA_LOCAL") or item.get_attr("IFA_ADDRESS") for item in route.get_addr()]
-    return frozenset(ipaddress.ip_address(text) for text in texts if text)

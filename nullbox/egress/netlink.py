@@ -4,8 +4,9 @@
 machine, 250 ms natively, against 70 ms for the client alone. So the package is registered without running its
 `__init__`; its submodules then import only what they name. If something has imported pyroute2 already, that is used.
 
-Two things that the client names and nothing here uses are stood in for by empty modules while it is imported: traffic
-control (thirty modules, and a warning on a kernel without it), and `unittest.mock`.
+Three things that the client names and nothing here uses are stood in for by empty modules while it is imported: traffic
+control (thirty modules, and a warning on a kernel without it), probes of other hosts (which want OpenSSL), and
+`unittest.mock`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from nullbox.protocols.errors import ErrorCode, NullBoxError
 STAND_INS: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
         "pyroute2.netlink.rtnl.tcmsg": {"tcmsg": type("tcmsg", (), {}), "plugins": {}},
+        "pyroute2.netlink.rtnl.probe_msg": {"probe_msg": type("probe_msg", (), {}), "proxy_newprobe": None},
         "unittest": {"mock": SimpleNamespace(Mock=object)},
     }
 )

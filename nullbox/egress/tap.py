@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from nullbox.egress import devices
 from nullbox.egress.netlink import open_route
 from nullbox.egress.slots import LINK_PREFIX, Slot, slot_of_tap
 from nullbox.protocols.errors import ErrorCode, NullBoxError
@@ -94,6 +95,8 @@ class KernelTaps:
         self._snmp6 = snmp6
 
     def list(self) -> list[TapState]:
+        if not any(map(slot_of_tap, devices.names())):
+            return []  # and no need of the netlink client
         found = []
         with open_route() as route:
             for link in route.get_links():

@@ -23,7 +23,7 @@ from nullbox.protocols.errors import NullBoxError
 
 PATH = Path("/dev/console")
 LOOK_EVERY = 2.0
-LOOK_AT_START = 0.5
+LOOK_AT_START = 0.1
 """Seconds between two looks until the system is healthy for the first time: somebody may be waiting for it."""
 SIOCGIFADDR = 0x8915
 """netdevice(7): the IPv4 address of an interface."""

@@ -19,7 +19,19 @@ BINARY = "qemu-system-x86_64"
 GATEWAY_PORT = "nullbox.gateway.0"
 """Name of the virtio-serial port that leads to the gateway: `/dev/virtio-ports/` of the machine has it."""
 
-SYSTEM_ARGUMENTS = ("ro", "rootfstype=squashfs", "init=/sbin/init", "random.trust_cpu=on", "TERM=dumb")
+LAST_WORDS_ARGUMENTS = (
+    "reserve_mem=1M:4096:oops",
+    "ramoops.mem_name=oops",
+    "ramoops.record_size=0x20000",
+    "ramoops.console_size=0x20000",
+)
+"""Memory that outlives a reset, for the end of the log of a kernel that crashes; by name, since a kernel that is locked
+down takes no address (Documentation/admin-guide/ramoops.rst)."""
+
+SYSTEM_ARGUMENTS = (
+    *("ro", "rootfstype=squashfs", "init=/sbin/init", "random.trust_cpu=on", "TERM=dumb"),
+    *LAST_WORDS_ARGUMENTS,
+)
 """What every boot of the image needs, without initramfs, beside the root and the console.
 The kernel hands TERM to PID 1: the console is a log file, so nothing is to be coloured."""
 

@@ -57,6 +57,7 @@ class Launcher:
         # What is loaded now lives as long as the processes: the collector looks at it no more, and so leaves its pages
         # shared with the forks. No collection before it: that would leave holes, and each fork would fill its own.
         gc.freeze()
+        gc.enable()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         system = start_system(self.layout.actors)

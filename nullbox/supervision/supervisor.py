@@ -43,7 +43,7 @@ from nullbox.supervision.handles import Handles
 from nullbox.supervision.record import EventLog
 from nullbox.supervision.spec import ChildType
 from nullbox.supervision.state import ChildState, State
-from nullbox.supervision.tree import resolve, state_from_config
+from nullbox.supervision.tree import preload, resolve, state_from_config
 
 LOUD = frozenset({"killed", "limit", "escalation", "refused"})
 """Kinds of events that are also written to the log."""
@@ -109,9 +109,8 @@ class Supervisor(BaseActor):
 
     def _warm(self) -> None:
         """Import here, once, what every replacement of a child would else import anew."""
-        for start in {child.spec.start for child in self.state.children.values()}:
-            with contextlib.suppress(Exception):  # an error of its code is the child's, when it starts
-                resolve(start).preload()
+        with contextlib.suppress(Exception):  # an error of their code is the children's, when they start
+            preload(child.spec for child in self.state.children.values())
 
     def _has_started(self) -> bool:
         """As in OTP, a supervisor counts as started once its children do."""

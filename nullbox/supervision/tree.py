@@ -156,13 +156,15 @@ def resolve(start: str) -> Any:
 
 
 def preload(specs: Iterable[ChildSpec]) -> None:
-    """Import the children's code now, in the process that they will be forked from, and what they import when they
-    start: memory that is filled before a fork is shared, and what one process imports after it costs that much again,
-    and as much once more in copies of pages that were shared."""
-    for start in sorted({spec.start for spec in specs}):
+    """Import the children's code now, in the process that they will be forked from, and where there are agents what is
+    needed for them: memory that is filled before a fork is shared, and what one process imports after it costs that
+    much again, and as much once more in copies of pages that were shared."""
+    starts = {spec.start for spec in specs}
+    for start in sorted(starts):
         actor = resolve(start)
-        with contextlib.suppress(Exception):  # what it says then is the child's to say, when it starts
-            actor.preload()
+        if CAGE_ACTOR in starts:
+            with contextlib.suppress(Exception):  # what it says then is the child's to say, when it starts
+                actor.preload()
 
 
 def spec_to_plain(spec: ChildSpec) -> dict[str, Any]:

@@ -82,14 +82,7 @@ def test_the_kernels_last_words_outlive_a_crash(tmp_path: Path) -> None:
     disk = StateDisk.create(tmp_path / "state.img", 64)
     control = tmp_path / "control.sock"
     extra = ("-chardev", f"socket,id=control,path={control},server=on,wait=off", "-mon", "chardev=control,mode=control")
-    ramoops = (
-        "reserve_mem=1M:4096:oops",  # by name: an address would be refused by a kernel that is locked down
-        "ramoops.mem_name=oops",
-        "ramoops.record_size=0x20000",
-        "ramoops.console_size=0x20000",
-        "ramoops.ecc=1",
-    )
-    append = (*ramoops, "unknown_nmi_panic", "panic=2")
+    append = ("unknown_nmi_panic", "panic=2")
     with booted(
         ROOT / "build", tmp_path, "bare.squashfs", state=disk.path, append=append, reboots=True, extra=extra
     ) as machine:

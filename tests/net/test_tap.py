@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import struct
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from netlab import Host, Lab
 from netspace import Worker
 
 from nullbox.chaos.standin import IFF_NO_PI, IFF_TAP, TUNSETIFF
+from nullbox.egress import devices
 from nullbox.egress.policy import parse_policy
 from nullbox.egress.slots import Slot
 from nullbox.egress.tap import IPV4_SYSCTLS, IPV6_SYSCTLS, TapState
@@ -104,3 +106,16 @@ def test_nothing_outside_the_namespace_changed(host: Worker) -> None:
     before = sorted(path.name for path in Path("/sys/class/net").iterdir())
     host.call("open_link", "pulse", POLICY)
     assert sorted(path.name for path in Path("/sys/class/net").iterdir()) == before
+
+
+def test_addresses_are_known_however_many_there_are_and_on_links_that_are_down(lab: Lab) -> None:
+    wanted = {f"10.99.0.{number}" for number in range(1, 101)} | {"10.98.0.1"}
+    for number in range(1, 101):
+        assert lab.run("host", ["ip", "addr", "add", f"10.99.0.{number}/32", "dev", "lo"]).returncode == 0
+    assert lab.run("host", ["ip", "tuntap", "add", "other", "mode", "tap"]).returncode == 0
+    assert lab.run("host", ["ip", "addr", "add", "10.98.0.1/24", "dev", "other"]).returncode == 0
+    assert "other" in lab.inside("host", devices.names)
+    shown = json.loads(lab.run("host", ["ip", "-json", "addr"]).stdout)
+    ours = {str(address) for address in lab.inside("host", devices.addresses)}
+    assert ours == {info["local"] for link in shown for info in link["addr_info"]}
+    assert wanted <= ours

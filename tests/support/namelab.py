@@ -17,9 +17,8 @@ from netlab import UPLINK, UPSTREAM, Host
 
 import nullbox.egress.dns.resolver as resolver_module
 import nullbox.egress.pins as pins_module
-from nullbox.egress import queries
+from nullbox.egress import devices, queries
 from nullbox.egress.addresses import AddressRules, parse_exceptions, special_v4
-from nullbox.egress.build import own_addresses
 from nullbox.egress.dns.limits import Bucket, Limits
 from nullbox.egress.dns.server import ResolverThread
 from nullbox.egress.dns.upstream import Server, Upstream
@@ -150,7 +149,7 @@ class NameHost(Host):
             self.resolvers,
             ask=Upstream([Server(UPSTREAM)], 0.5).ask,
             may_learn=True,
-            rules=AddressRules(own_addresses(), parse_exceptions(self.exceptions)),
+            rules=AddressRules(devices.addresses(), parse_exceptions(self.exceptions)),
         )
 
     def ask(self, verb: str, **params: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from nullbox.bootstrap.mounts import Mount
 
@@ -117,8 +117,8 @@ class RecordingHost:
         self._call(f"start {' '.join(argv[-3:])}")
         return 4712
 
-    def spawn(self, argv: Sequence[str], env: dict[str, str], heartbeat_fd: int) -> int:
-        self._call("spawn")
+    def fork(self, main: Callable[[], object], keep: int) -> int:
+        self._call("fork")
         return 4711
 
     def kill(self, pid: int, signum: int) -> None:

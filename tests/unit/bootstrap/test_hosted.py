@@ -102,7 +102,7 @@ def test_the_hosts_watchdog_clock_and_partitions_are_the_hosts(monkeypatch: pyte
     host = Recording(OPTIONS)
     said: list[str] = []
     pid1 = hosted.HostedPid1(
-        host, lambda text, level: said.append(text), Cmdline(), hosted.hosted_layout(OPTIONS), argv=["x"]
+        host, lambda text, level: said.append(text), Cmdline(), hosted.hosted_layout(OPTIONS), start=lambda _: 1
     )
     pid1.save()
     for how in ("off", "reboot", "reset"):

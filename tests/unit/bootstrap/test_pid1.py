@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from recording import RecordingHost
 from nullbox.bootstrap import lifecycle
 from nullbox.bootstrap.cmdline import Cmdline
 from nullbox.bootstrap.log import MAX_LINE, KernelLog, Level, record
-from nullbox.bootstrap.pid1 import Pid1, nulld_argv
+from nullbox.bootstrap.pid1 import Pid1
 from nullbox.protocols.exits import ExitRecord
 from nullbox.protocols.layout import Layout
 
@@ -41,12 +41,6 @@ def test_pid_1_needs_nothing_but_the_standard_library() -> None:
     assert done.stdout.split() == ["nullbox"], done.stderr
 
 
-def test_the_actor_system_starts_isolated_from_the_environment() -> None:
-    argv = nulld_argv()
-    assert argv[1] == "-IS"
-    assert "nullbox.supervision.nulld" in argv[3]
-
-
 def test_a_log_record_is_one_line_and_bounded() -> None:
     assert record(Level.ERROR, "a\nb") == b"<27>nullbox: a\\nb"
     assert len(record(Level.INFO, "x" * 5000)) < MAX_LINE + 40
@@ -56,7 +50,7 @@ def test_a_start_that_fails_in_any_way_is_tried_again(tmp_path: Path) -> None:
     """A start that raised something else than OSError once left PID 1 waiting for ever."""
 
     class Broken(RecordingHost):
-        def spawn(self, argv: Sequence[str], env: dict[str, str], heartbeat_fd: int) -> int:
+        def fork(self, main: Callable[[], object], keep: int) -> int:
             raise MemoryError
 
     pid1 = Pid1(Broken(), KernelLog(str(tmp_path / "kmsg")), Cmdline(), Layout(run=tmp_path))

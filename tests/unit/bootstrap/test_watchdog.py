@@ -54,8 +54,8 @@ def test_pid_1_pets_while_the_tree_says_that_it_is_healthy(tmp_path: Path) -> No
     ends: list[int] = []
 
     class Host(RecordingHost):
-        def spawn(self, argv: object, env: object, heartbeat_fd: int) -> int:
-            ends.append(os.dup(heartbeat_fd))
+        def fork(self, main: object, keep: int) -> int:
+            ends.append(os.dup(keep))
             return 4711
 
     pid1 = Pid1(Host(), KernelLog(str(tmp_path / "kmsg")), Cmdline(), Layout(run=tmp_path))
