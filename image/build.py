@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
-from image import audit, contents, plan, sbom, squash, stage, texts, verity
+from image import audit, contents, plan, sbom, squash, stage, start, texts, verity
 from image.audit import Listed
 from image.debian import DEFAULT_SUITE, DebianArchiveError
 from image.imports import Rules
@@ -117,7 +117,7 @@ def planned(sources: Sources, python: ImagePython, repository: Path, variant: Va
         *plan.project_files(repository, variant.agent_folders(repository), variant.programs),
         *plan.metadata_entries(),
         *plan.krun_entries(sources.pypi["smolmachines"]),
-        Entry(contents.PRECOMPILED, "text", plan.GENERATED),
+        Entry(start.PRECOMPILED, "text", plan.GENERATED),
         Entry("etc/os-release", "text", plan.GENERATED, text=texts.os_release(version, DEFAULT_SUITE)),
         Entry(
             f"{contents.GUEST}/etc/ssl/certs/ca-certificates.crt",
@@ -147,12 +147,12 @@ def rehearse(root: Path) -> tuple[list[str], list[str]]:
     request = {
         "root": str(root),
         "path": str(root / "system/python"),
-        "modules": contents.LOADED_AT_START,
-        "precompiled": str(root / contents.PRECOMPILED),
+        "modules": start.LOADED,
+        "precompiled": str(root / start.PRECOMPILED),
     }
     answer = ImagePython(root).run("rehearsal", request)
     read, kept = ([file.removeprefix(f"{root}/") for file in answer[name]] for name in ("files", "kept"))
-    return [contents.PRECOMPILED, *(file for file in read if not file.startswith("/"))], kept
+    return [start.PRECOMPILED, *(file for file in read if not file.startswith("/"))], kept
 
 
 def build(repository: Path, output: Path, variant: Variant, level: int, on_corruption: OnCorruption) -> None:
@@ -175,7 +175,7 @@ def build(repository: Path, output: Path, variant: Variant, level: int, on_corru
     root = work / "root"
     stage.write_tree(entries, compiled, root)
     first, kept = rehearse(root)
-    spare = {path for path in kept if path.startswith(contents.PRECOMPILED_ONLY)}
+    spare = {path for path in kept if path.startswith(start.PRECOMPILED_ONLY)}
     for path in spare:
         (root / path).unlink()
     entries = [entry for entry in entries if entry.path not in spare]

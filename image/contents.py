@@ -210,31 +210,6 @@ OUR_PACKAGES = (
 )
 """Packages of this project whose every module is an entry point: the tree names actors by text."""
 
-LOADED_AT_START = (
-    "nullbox.bootstrap.pid1",
-    "nullbox.supervision.nulld",
-    "nullbox.actors.ctxgraph",
-    "nullbox.actors.egress",
-    "nullbox.actors.gateway",
-    "nftables",
-    "nullbox.actors.cage",
-)
-"""Modules in the order in which a boot imports them: what they load is stored in that order, and what they compile is
-kept in `PRECOMPILED`."""
-
-PRECOMPILED = "system/python/precompiled"
-"""See `nullbox.bootstrap.precompiled`."""
-
-PRECOMPILED_ONLY = tuple(
-    f"system/python/{folder}/"
-    for folder in (
-        *(f"nullbox/{name}" for name in ("actors", "ctxgraph", "egress", "gateway", "rpc", "supervision")),
-        "dnslib",
-        "thespian",
-    )
-)
-"""Folders whose modules only forks of PID 1 load: byte code that is in `PRECOMPILED` is nowhere else."""
-
 GUEST_PROGRAMS = "nullbox/guest"
 """Folder of this project that becomes /usr/lib/nullbox of the guests."""
 

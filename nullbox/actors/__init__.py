@@ -2,3 +2,5 @@
 
 First file to open: `base.py`, then `system.py`; `transport/` is how messages travel.
 """
+
+from nullbox.actors import lean as lean  # before anything else loads Thespian

@@ -166,6 +166,11 @@ def run_logger(transport: UnixTransport) -> None:
     assert parent is not None
     transport.only_from = parent
     level = logging.getLogger().level
-    root_configuration = logs.configuration(level)
-    logdirector.startupASLogger(ActorAddress(parent), None, root_configuration, lambda _endpoint: transport, None)
+
+    def configured(_endpoint: object) -> UnixTransport:
+        """Called once Thespian has made new loggers."""
+        logs.write_lines(level)
+        return transport
+
+    logdirector.startupASLogger(ActorAddress(parent), None, None, configured, None)
     transport.close()

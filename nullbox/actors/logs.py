@@ -72,12 +72,15 @@ def forward(transport: UnixTransport, target: Callable[[], Address]) -> None:
     root.handlers[:] = [ForwardHandler(transport, target)]
 
 
-def configuration(level: int) -> dict[str, object]:
-    """How the logger's process writes: lines on standard error (a `logging.config` dictionary)."""
-    return {
-        "version": 1,
-        "formatters": {"line": {"format": FORMAT}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"handlers": ["stderr"], "level": level},
-        "disable_existing_loggers": False,
-    }
+def destination() -> logging.Handler:
+    """Where the logger's process writes: standard error."""
+    return logging.StreamHandler()
+
+
+def write_lines(level: int) -> None:
+    """What the logger's process does with records from now on: a line each, to the destination and nowhere else."""
+    handler = destination()
+    handler.setFormatter(logging.Formatter(FORMAT))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)

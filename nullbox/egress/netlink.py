@@ -11,40 +11,21 @@ control (thirty modules, and a warning on a kernel without it), probes of other 
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType, ModuleType, SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from nullbox.protocols.errors import ErrorCode, NullBoxError
+from nullbox.protocols.lean import StandIns, stood_in
 
-STAND_INS: Mapping[str, Mapping[str, object]] = MappingProxyType(
+STAND_INS: StandIns = MappingProxyType(
     {
         "pyroute2.netlink.rtnl.tcmsg": {"tcmsg": type("tcmsg", (), {}), "plugins": {}},
         "pyroute2.netlink.rtnl.probe_msg": {"probe_msg": type("probe_msg", (), {}), "proxy_newprobe": None},
         "unittest": {"mock": SimpleNamespace(Mock=object)},
     }
 )
-"""Module → what is imported from it by name."""
-
-
-@contextlib.contextmanager
-def stood_in() -> Iterator[None]:
-    """Those of `STAND_INS` that are not loaded are there as empty modules, and gone afterwards."""
-    put = []
-    for name, content in STAND_INS.items():
-        if name not in sys.modules:
-            module = ModuleType(name)
-            module.__dict__.update(content)
-            sys.modules[name] = module
-            put.append(name)
-    try:
-        yield
-    finally:
-        for name in put:
-            del sys.modules[name]
 
 
 def open_route() -> Any:
@@ -67,7 +48,7 @@ def load() -> Any:
         if spec is None:
             raise NullBoxError(ErrorCode.UNAVAILABLE, "pyroute2 is not installed")
         sys.modules["pyroute2"] = importlib.util.module_from_spec(spec)
-    with stood_in():
+    with stood_in(STAND_INS):
         from pyroute2.iproute.linux import IPRoute
 
     return IPRoute

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 from pathlib import Path
+from sys import version_info
 from typing import Any
 
 from nullbox import __version__
@@ -109,7 +109,7 @@ def versions() -> dict[str, Any]:
         "version": __version__,
         "protocol": PROTOCOL,
         "kernel": os.uname().release,
-        "python": platform.python_version(),
+        "python": ".".join(map(str, version_info[:3])),
     }
 
 

@@ -7,7 +7,6 @@ first fork, so that every process shares it. Exit status: 0 ended in order, 2 wr
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import os
@@ -153,6 +152,10 @@ def check_driver(asked: str | None, configured: str) -> None:
 
 def parse_arguments(argv: Sequence[str]) -> tuple[Layout, str | None]:
     """The roots of this instance, those of the image unless said otherwise, and the driver that was asked for."""
+    if not argv:
+        return Layout(), None
+    import argparse
+
     parser = argparse.ArgumentParser("nulld", description="The actor system of NullBox.")
     default = Layout()
     parser.add_argument("--run", type=Path, default=default.run, help="volatile files (default: %(default)s)")

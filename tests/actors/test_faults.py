@@ -265,15 +265,7 @@ def test_of_the_logger(no_orphans: None, monkeypatch: pytest.MonkeyPatch, fault:
         os.mkfifo(fifo)
         reader = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
 
-        def configuration(level: int) -> dict[str, object]:
-            return {
-                "version": 1,
-                "handlers": {"fifo": {"()": FaultyHandler, "filename": str(fifo)}},
-                "root": {"handlers": ["fifo"], "level": level},
-                "disable_existing_loggers": False,
-            }
-
-        monkeypatch.setattr(logs, "configuration", configuration)
+        monkeypatch.setattr(logs, "destination", lambda: FaultyHandler(fifo))
         directory = Path(name) / "sockets"
         with start_system(directory) as system:
             tree = Tree(system, directory)

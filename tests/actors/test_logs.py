@@ -72,16 +72,7 @@ def sink(no_orphans: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
         os.mkfifo(fifo)
         reader = os.open(fifo, os.O_RDWR)
 
-        def configuration(level: int) -> dict[str, object]:
-            return {
-                "version": 1,
-                "formatters": {"line": {"format": logs.FORMAT}},
-                "handlers": {"fifo": {"class": "logging.FileHandler", "filename": str(fifo), "formatter": "line"}},
-                "root": {"handlers": ["fifo"], "level": level},
-                "disable_existing_loggers": False,
-            }
-
-        monkeypatch.setattr(logs, "configuration", configuration)
+        monkeypatch.setattr(logs, "destination", lambda: logging.FileHandler(fifo))
         with start_system(Path(name) / "sockets") as system:
             yield Sink(system, reader)
         os.close(reader)

@@ -18,6 +18,8 @@ from nullbox.testing import processes
 ROOT = Path(__file__).resolve().parents[2]
 UNSAFE = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "multiprocessing"}
 """Modules that turn bytes into code or objects of any class."""
+BYTE_CODE = {"nullbox/bootstrap/precompiled.py": ["marshal"]}
+"""It is part of importing: what Python does with any file of byte code, this does with one of the verified image."""
 
 
 def sources() -> Iterator[Path]:
@@ -38,8 +40,14 @@ def test_no_module_imports_a_format_that_can_carry_code() -> None:
     found = {
         str(path.relative_to(ROOT)): sorted(UNSAFE & set(imported(ast.parse(path.read_text())))) for path in sources()
     }
-    assert {path: names for path, names in found.items() if names} == {}
+    assert {path: names for path, names in found.items() if names} == BYTE_CODE
     assert len(found) > 20
+
+
+@pytest.mark.parametrize("path", BYTE_CODE)
+def test_what_loads_byte_code_reads_files_and_nothing_else(path: str) -> None:
+    used = set(imported(ast.parse((ROOT / path).read_text())))
+    assert used & {"socket", "asyncio", "select", "mmap", "multiprocessing", "subprocess", "nullbox"} == set()
 
 
 def test_no_module_uses_thespians_serializers() -> None:
