@@ -11,7 +11,6 @@ everywhere, and unpacks the same blocks again and again.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import marshal
 import re
@@ -33,10 +32,12 @@ class Kept:
         self.expressions: dict[tuple[str | bytes, int], tuple[Any, ...]] = {}
 
     def begin(self) -> None:
-        vars(dataclasses)["exec"] = self._execute
         compiler: Any = vars(re)["_compiler"]
         self._compile, self._sre = compiler.compile, compiler._sre
         compiler.compile, compiler._sre = self._compile_pattern, self
+        import dataclasses  # which compiles expressions, too
+
+        vars(dataclasses)["exec"] = self._execute
 
     def __getattr__(self, name: str) -> Any:
         """The rest of `_sre`, whose place this takes in `re`'s compiler."""

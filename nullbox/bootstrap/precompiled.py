@@ -8,23 +8,23 @@
 `image/rehearsal.py` makes the file. What is not in it is found, read and compiled as ever.
 
 Effects: reads a file; changes the list of module finders, and `dataclasses` and `re` at the one place in each where
-something is compiled.
+something is compiled. It imports only what the interpreter has loaded by itself, so that all else comes from the file.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import marshal
 import os
-import re
 import sys
-from hashlib import blake2b
-from importlib.machinery import ModuleSpec
-from types import CodeType, ModuleType
-from typing import Any, Final
+from _frozen_importlib import ModuleSpec
 
-PATH: Final = "/system/python/precompiled"
-LENGTH: Final = 8
+TYPE_CHECKING = False  # `typing` has it, too, and is to come from the file
+if TYPE_CHECKING:
+    from types import CodeType, ModuleType
+    from typing import Any
+
+PATH = "/system/python/precompiled"
+LENGTH = 8
 """Bytes at the beginning that say, little-endian, how long the table is that follows. Behind it lie its pieces."""
 
 Piece = tuple[int, int]
@@ -39,6 +39,8 @@ KnownExpressions = dict[tuple[str | bytes, int], Piece]
 
 def digest(text: str) -> bytes:
     """What the text of a data class's methods is known by."""
+    from hashlib import blake2b
+
     return blake2b(text.encode(), digest_size=16).digest()
 
 
@@ -54,8 +56,8 @@ def use(path: str = PATH) -> None:
         return
     pieces = Pieces(path, LENGTH + length)
     sys.meta_path.insert(0, Modules(pieces, modules))
-    _methods(pieces, methods)
     _expressions(pieces, expressions)
+    _methods(pieces, methods)
 
 
 class Pieces:
@@ -107,6 +109,8 @@ class Modules:
 
 
 def _methods(pieces: Pieces, known: KnownMethods) -> None:
+    import dataclasses
+
     def execute(text: str, *namespaces: Any) -> None:
         found = known.get(digest(text))
         exec(pieces.load(found) if found else text, *namespaces)  # noqa: S102 - what `dataclasses` does
@@ -115,6 +119,8 @@ def _methods(pieces: Pieces, known: KnownMethods) -> None:
 
 
 def _expressions(pieces: Pieces, known: KnownExpressions) -> None:
+    import re
+
     compiler: Any = vars(re)["_compiler"]
     compile_anew, make = compiler.compile, compiler._sre.compile
 

@@ -29,7 +29,7 @@ import json, sys
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
 from nullbox.bootstrap import precompiled
 precompiled.use(sys.argv[3])
-import re
+import dataclasses, re
 compiled, parsed = [], []
 sys.addaudithook(lambda event, given: event == "compile" and given[1] == "<string>" and compiled.append(given[0]))
 parse = re._parser.parse
