@@ -44,8 +44,7 @@ class Admin(Replicator, ThespianAdmin):  # type: ignore[misc]
         self._last_words: dict[str, ExitReason] = {}
         self._logger: Child | None = None
         self._logger_deaths = 0
-        self.start_logger()
-        logs.forward(transport, lambda: self.asLogger.addressDetails)
+        logs.forward(transport, self._loggers_address)
         transport.receiver = self._take
 
     def handleIncoming(self, envelope: Any) -> object:
@@ -60,6 +59,24 @@ class Admin(Replicator, ThespianAdmin):  # type: ignore[misc]
             process.end(process.EXIT_CRASH)
 
     # --- the logger ------------------------------------------------------------------------------------
+
+    def _loggers_address(self) -> Address:
+        """The logger is made for the first record: a system where all is well logs nothing, and needs none."""
+        if self._logger is None:
+            self.start_logger()
+        address: Address = self.asLogger.addressDetails
+        return address
+
+    def h_LogRecord(self, envelope: Any) -> bool:
+        self._loggers_address()
+        return super().h_LogRecord(envelope)
+
+    def _cleanupAdmin(self, finish_cleanup: Any) -> None:
+        """Stock, the end waits for the logger's, which may not be there."""
+        if self._logger is not None:
+            super()._cleanupAdmin(finish_cleanup)
+        else:
+            finish_cleanup()
 
     def start_logger(self) -> None:
         """Start a logger. Records wait in its outbox until it is there; nobody waits for it."""

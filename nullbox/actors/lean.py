@@ -1,6 +1,6 @@
 """Thespian without what it names and nothing here uses: a fifth of what loading it takes, and of its memory.
 
-- `multiprocessing`: its logger names it, and no more.
+- `multiprocessing`: for making processes, which `process` does.
 - `logging.config`: for its logger's settings; `logs` makes ours by hand.
 - `zipfile`: for actors' code that comes in messages, which the transport takes none of.
 
@@ -9,10 +9,16 @@ What a stock Thespian in the same process (the tests have some) uses after all i
 
 from __future__ import annotations
 
+import importlib
 from types import MappingProxyType
 from typing import Any
 
 from nullbox.protocols.lean import StandIns, stood_in
+
+
+def of_multiprocessing(name: str) -> Any:
+    """An attribute of `multiprocessing`, loaded when it is asked for."""
+    return getattr(importlib.import_module("multiprocessing"), name)
 
 
 def dict_config(settings: Any) -> None:
@@ -31,7 +37,7 @@ def zip_file(*arguments: Any) -> Any:
 
 STAND_INS: StandIns = MappingProxyType(
     {
-        "multiprocessing": {},
+        "multiprocessing": {"__getattr__": of_multiprocessing},
         "logging.config": {"dictConfig": dict_config},
         "zipfile": {"ZipFile": zip_file, "BadZipFile": ValueError},
     }

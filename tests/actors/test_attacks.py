@@ -23,7 +23,7 @@ from nullbox.actors.base import BaseActor
 from nullbox.actors.transport import connection, packet
 from nullbox.actors.transport.outbox import Delivery
 from nullbox.protocols import codec
-from nullbox.protocols.messages import Address, Peers, Ping, Pong, Query, Reply, Start, Stop
+from nullbox.protocols.messages import Address, ChannelReady, Peers, Ping, Pong, Query, Reply, Start, Stop
 from nullbox.testing import Processes
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -183,7 +183,7 @@ def test_stock_tcp_believes_any_name_and_ours_asks_the_kernel(
 @pytest.mark.net
 def test_stock_tcp_listens_on_ports_and_ours_does_not(system: Processes, directory: Path, open_to_all: Path) -> None:
     assert stock_tcp("ports", open_to_all)["listening"] >= 4
-    system.start(Witness)
+    with_a_logger(system, directory, system.start(Witness))
     everyone = {os.getpid(), system.system.admin_pid, *pids(directory).values()}
     assert len(everyone) >= 5
     assert listening_of(everyone) == {}
@@ -209,18 +209,24 @@ def test_orders_are_taken_from_relations_only(system: Processes, directory: Path
     """Any actor may send messages; orders to end, or to make actors, are for the launcher and the parent."""
     witness = system.start(Witness)
     rogue = system.start(Rogue)
-    logger = until(
-        lambda: next((name for name in pids(directory) if name.startswith("logger.")), None),
-        seconds=10,
-        what="the logger's mailbox",
-        every=0.01,
-    )
+    logger = with_a_logger(system, directory, witness)
     system.tell(rogue, Query(1, "attack", {"target": witness, "logger": Address(logger)}))
     assert isinstance(system.expect(Reply, sender=rogue), Reply)
     assert system.ask(witness, Ping(3)) == Pong(3)
     assert report(system, witness)["identity"] == ["witness", 1, 0]
     assert system.ask(system.nursery, Ping(4)) == Pong(4)
     assert logger in pids(directory)
+
+
+def with_a_logger(system: Processes, directory: Path, witness: Address) -> str:
+    """Have something logged, a message that nobody takes; the mailbox of the logger, which is made for it."""
+    system.tell(witness, ChannelReady(1, "pulse", "/nowhere"))
+    return until(
+        lambda: next((name for name in pids(directory) if name.startswith("logger.")), None),
+        seconds=10,
+        what="the logger's mailbox",
+        every=0.01,
+    )
 
 
 class Rogue(BaseActor):

@@ -49,14 +49,15 @@ def test_a_stock_thespian_gets_the_real_thing() -> None:
     program = """
 import io, logging, zipfile
 from nullbox.actors import lean
-from thespian.system import logdirector, sourceLoader
+from thespian.system import logdirector, multiprocCommon, sourceLoader
 logdirector.dictConfig({"version": 1, "root": {"level": "ERROR"}})
 print(logging.getLogger().level)
 content = io.BytesIO()
 zipfile.ZipFile(content, "w").writestr("a", "b")
 print(sourceLoader.ZipFile(content).namelist())
+print(multiprocCommon.multiprocessing.process.current_process().name)
 """
-    assert python(program).split("\n") == ["40", "['a']"]
+    assert python(program).split("\n") == ["40", "['a']", "MainProcess"]
 
 
 def test_the_netlink_client_needs_no_tls() -> None:
