@@ -11,10 +11,12 @@ everywhere, and unpacks the same blocks again and again.
 
 from __future__ import annotations
 
+import collections
 import importlib
 import marshal
 import re
 import sys
+import typing
 from importlib.machinery import ModuleSpec
 from typing import Any
 
@@ -25,10 +27,11 @@ PYC_HEADER = 16
 
 
 class Kept:
-    """What was compiled since `begin`. methods: text → code. expressions: (pattern, flags) → arguments."""
+    """What was compiled since `begin`. methods, texts: text → code. expressions: (pattern, flags) → arguments."""
 
     def __init__(self) -> None:
         self.methods: dict[str, Any] = {}
+        self.texts: dict[str, Any] = {}
         self.expressions: dict[tuple[str | bytes, int], tuple[Any, ...]] = {}
 
     def begin(self) -> None:
@@ -38,6 +41,8 @@ class Kept:
         import dataclasses  # which compiles expressions, too
 
         vars(dataclasses)["exec"] = self._execute
+        vars(collections)["eval"] = self._evaluate
+        vars(typing)["compile"] = self._compile_text
 
     def __getattr__(self, name: str) -> Any:
         """The rest of `_sre`, whose place this takes in `re`'s compiler."""
@@ -46,6 +51,13 @@ class Kept:
     def _execute(self, text: str, *namespaces: Any) -> None:
         self.methods[text] = compile(text, "<string>", "exec", dont_inherit=True)
         exec(self.methods[text], *namespaces)  # noqa: S102 - what `dataclasses` does
+
+    def _evaluate(self, text: str, *namespaces: Any) -> Any:
+        return eval(self._compile_text(text, "<string>", "eval"), *namespaces)  # noqa: S307 - what `collections` does
+
+    def _compile_text(self, text: str, name: str, mode: str) -> Any:
+        self.texts[text] = compile(text, name, mode, dont_inherit=True)
+        return self.texts[text]
 
     def _compile_pattern(self, pattern: Any, flags: int = 0) -> Any:
         self._flags = int(flags)
@@ -74,7 +86,7 @@ class Kept:
         digest = importlib.import_module("nullbox.bootstrap.precompiled").digest
         methods = {digest(text): add(marshal.dumps(code, PLAIN)) for text, code in self.methods.items()}
         expressions = {known: add(marshal.dumps(made, PLAIN)) for known, made in self.expressions.items()}
-        table = marshal.dumps((modules, methods, expressions), PLAIN)
+        table = marshal.dumps((modules, methods, expressions, self.texts), PLAIN)
         return len(table).to_bytes(8, "little") + table + pieces
 
 

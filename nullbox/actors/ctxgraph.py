@@ -3,6 +3,7 @@ own: agents' requests never pass through this actor's mailbox."""
 
 from __future__ import annotations
 
+from nullbox.actors import process
 from nullbox.actors.base import BaseActor
 from nullbox.actors.questions import answer, refuse
 from nullbox.ctxgraph.service import CtxgraphService
@@ -28,6 +29,7 @@ class CtxgraphActor(BaseActor):
         self._service = CtxgraphService()
         self._service.start(Layout.from_plain(start.config["layout"]))
         self.ready()
+        process.give_back()
 
     def stopping(self, stop: Stop) -> None:
         self._service.stop()

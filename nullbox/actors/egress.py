@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nullbox.actors import process
 from nullbox.actors.base import BaseActor
 from nullbox.actors.questions import answer, refuse
 from nullbox.egress import netlink, queries
@@ -41,6 +42,7 @@ class EgressActor(BaseActor):
         if removed:
             self.phase("running", reconciled=removed)
         self.ready()
+        process.give_back()
         self.after(LOOK_S, self._look)
 
     def _look(self) -> None:

@@ -38,6 +38,7 @@ class GatewayActor(BaseActor):
     def on_peers(self, message: Peers, sender: Address) -> None:
         super().on_peers(message, sender)
         self._bridge.peers_changed()
+        self._service.peers_changed()
 
     def on_reply(self, message: Reply, sender: Address) -> None:
         self._bridge.settle(message)

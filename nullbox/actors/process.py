@@ -147,6 +147,11 @@ def neutralise_descriptors(keep: Iterable[int]) -> None:
         os.close(null)
 
 
+def give_back() -> None:
+    """Return to the kernel what malloc keeps of memory that was freed, as after a start (malloc_trim(3))."""
+    libc.malloc_trim(ctypes.c_size_t(0))
+
+
 def lead_session() -> None:
     """Leave the terminal's session, so that Ctrl-C is the launcher's alone, and dump no core: it may hold secrets."""
     os.setsid()

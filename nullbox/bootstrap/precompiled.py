@@ -2,13 +2,15 @@
 
 - The byte code of the modules that a start loads. Python looks for each one in several folders, and reads it from a
   file of its own, which a compressed file system unpacks together with its neighbours.
-- The methods of data classes, which each of them writes as text and has compiled.
+- The methods of data classes, which each of them writes as text and has compiled; the same of named tuples, and types
+  that are named as text.
 - Regular expressions, which go through a compiler written in Python.
 
 `image/rehearsal.py` makes the file. What is not in it is found, read and compiled as ever.
 
-Effects: reads a file; changes the list of module finders, and `dataclasses` and `re` at the one place in each where
-something is compiled. It imports only what the interpreter has loaded by itself, so that all else comes from the file.
+Effects: reads a file; changes the list of module finders, and `re`, `dataclasses`, `collections` and `typing` at the
+one place in each where something is compiled. It imports only what the interpreter has loaded by itself, so that all
+else comes from the file.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ KnownMethods = dict[bytes, Piece]
 """`digest` of the text of a data class's methods → their code."""
 KnownExpressions = dict[tuple[str | bytes, int], Piece]
 """Pattern and flags → the other arguments of the compiled pattern's constructor."""
+KnownTexts = dict[str, "CodeType"]
+"""The text of an expression of Python → its code."""
 
 
 def digest(text: str) -> bytes:
@@ -51,29 +55,32 @@ def use(path: str = PATH) -> None:
             length = int.from_bytes(file.read(LENGTH), "little")
             if length > os.fstat(file.fileno()).st_size:
                 return
-            modules, methods, expressions = marshal.loads(file.read(length))  # noqa: S302 - of the read-only image
+            table = marshal.loads(file.read(length))  # noqa: S302 - of the read-only image
+            modules, methods, expressions, texts = table
     except (OSError, ValueError, EOFError, TypeError):
         return
     pieces = Pieces(path, LENGTH + length)
     sys.meta_path.insert(0, Modules(pieces, modules))
     _expressions(pieces, expressions)
     _methods(pieces, methods)
+    _texts(texts)
 
 
 class Pieces:
-    """Reads the file's pieces. It is opened each time: a forked process keeps no descriptor of its parent's."""
+    """Reads the file's pieces. A forked process opens it anew: it keeps no descriptor of its parent's."""
 
     def __init__(self, path: str, start: int) -> None:
         self._path = path
         self._start = start
+        self._pid = 0
+        self._fd = -1
 
     def load(self, piece: Piece) -> Any:
+        if self._pid != os.getpid():
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._pid = os.getpid()
         offset, length = piece
-        fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return marshal.loads(os.pread(fd, length, self._start + offset))  # noqa: S302 - of the read-only image
-        finally:
-            os.close(fd)
+        return marshal.loads(os.pread(self._fd, length, self._start + offset))  # noqa: S302 - of the read-only image
 
 
 class Modules:
@@ -129,3 +136,17 @@ def _expressions(pieces: Pieces, known: KnownExpressions) -> None:
         return make(pattern, *pieces.load(found)) if found else compile_anew(pattern, flags)
 
     compiler.compile = compile_pattern
+
+
+def _texts(known: KnownTexts) -> None:
+    import collections
+    import typing
+
+    def evaluate(text: str, *namespaces: Any) -> Any:
+        return eval(known.get(text, text), *namespaces)  # noqa: S307 - what `collections` does
+
+    def compile_text(text: str, *more: Any) -> Any:
+        return known.get(text) or compile(text, *more)
+
+    vars(collections)["eval"] = evaluate
+    vars(typing)["compile"] = compile_text

@@ -76,6 +76,7 @@ class EgressService:
         self._links: dict[str, Link] = {}
         self._destinations = Destinations()
         self._next_mark = FIRST_MARK
+        self._made_all = False
         self._record = Record(firewall, taps, self.events, wall)
         self._lock = threading.RLock()
 
@@ -93,9 +94,13 @@ class EgressService:
         sets = [item[kind] for item in objects for kind in ("set", "map") if kind in item]
         self._firewall.apply(base_commands(self.base, [(body["family"], body["name"]) for body in sets]))
         self._taps.enable_forwarding()
+        self._made_all = not objects
         on_wire = {tap.slot: tap for tap in self._taps.list()}
         with self._lock:
             self._links = {}
+            if self._made_all:  # what was not there a moment ago holds nothing
+                self._destinations.read([], self._clock())
+                return
             for link in self._kernel_links():
                 tap, known = on_wire.get(link.slot), link.agent in self._links
                 if link.agent and (not known or (tap is not None and tap.agent == link.agent)):
@@ -171,7 +176,7 @@ class EgressService:
         """
         removed = []
         on_wire = {tap.slot: tap for tap in self._taps.list()}
-        for link in self._kernel_links():
+        for link in list(self._links.values()) if self._made_all else self._kernel_links():
             tap = on_wire.get(link.slot)
             mine = self._links.get(link.agent)
             if mine is None or mine.slot != link.slot:

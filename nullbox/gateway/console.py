@@ -23,7 +23,7 @@ from nullbox.protocols.errors import NullBoxError
 
 PATH = Path("/dev/console")
 LOOK_EVERY = 2.0
-LOOK_AT_START = 0.1
+LOOK_AT_START = 0.5
 """Seconds between two looks until the system is healthy for the first time: somebody may be waiting for it."""
 SIOCGIFADDR = 0x8915
 """netdevice(7): the IPv4 address of an interface."""
@@ -104,13 +104,20 @@ class Console:
             self._fd = -1
 
 
-async def show(core: Core, console: Console, period: float = LOOK_EVERY) -> None:
-    """Run for ever: events as they come, and the summary whenever it says something new."""
+async def show(core: Core, console: Console, changed: asyncio.Event, period: float = LOOK_EVERY) -> None:
+    """Run for ever: events as they come, and the summary whenever it says something new.
+
+    changed: set when an actor came or went: what there is to see is seen at once then.
+    """
     said: list[str] = []
     up = False
     seen = core.journal.last_seq
     version = str(machine.versions()["version"])
     while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(period if up else min(period, LOOK_AT_START)):
+                await changed.wait()
+        changed.clear()
         events = core.journal.since(seen)["events"]
         console.write([event_line(event) for event in events if worth_showing(event)])
         if events or not up:
@@ -123,4 +130,3 @@ async def show(core: Core, console: Console, period: float = LOOK_EVERY) -> None
                 if now != said:
                     console.write(now)
                     said = now
-        await asyncio.sleep(period if up else min(period, LOOK_AT_START))

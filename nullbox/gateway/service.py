@@ -73,6 +73,7 @@ class GatewayService:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping: asyncio.Event | None = None
+        self._changed = asyncio.Event()
         self._listening = threading.Event()
         self._error: BaseException | None = None
         self._beat = 0.0
@@ -105,6 +106,11 @@ class GatewayService:
         if self._thread is not None:
             self._thread.join(timeout)
 
+    def peers_changed(self) -> None:
+        """An actor came or went: somebody may want to see it."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._changed.set)
+
     def healthy(self) -> bool:
         """Whether the thread lives and its loop turns."""
         alive = self._thread is not None and self._thread.is_alive()
@@ -136,7 +142,7 @@ class GatewayService:
             await server.listen(self.socket, mode=self._roles.socket_mode)
             await self._serve_vsock(server)
             if await self._serve_port(server):
-                collecting.append(asyncio.create_task(show(core, console)))
+                collecting.append(asyncio.create_task(show(core, console, self._changed)))
             record_boot(journal, kernel_crash(self._layout))
             collecting.append(asyncio.create_task(core.collector.run()))
             collecting.append(asyncio.create_task(collect_denials(self._backend, journal)))

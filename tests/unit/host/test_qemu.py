@@ -21,7 +21,7 @@ def values(command: list[str], option: str) -> list[str]:
 
 def test_emulation_and_kvm() -> None:
     assert value(argv(MACHINE), "-accel") == "tcg,thread=multi"
-    assert value(argv(MACHINE), "-cpu") == "max"
+    assert value(argv(MACHINE), "-cpu").split(",")[0] == "max"
     assert value(argv(replace(MACHINE, kvm=True)), "-accel") == "kvm"
     assert value(argv(replace(MACHINE, kvm=True)), "-cpu") == "host"
 

@@ -14,8 +14,12 @@ ROOT = Path(__file__).resolve().parents[3]
 
 FIRST = """
 import re
+import typing
+from collections import namedtuple
 from dataclasses import dataclass, field
 import second
+Pair = namedtuple("Pair", "left right")
+HINTS = typing.get_type_hints(type("Hinted", (), {"__annotations__": {"x": "dict[str, int]"}}))
 WORD = re.compile(r"(?P<letter>[a-z])\\w*", re.IGNORECASE)
 @dataclass(frozen=True, order=True)
 class Point:
@@ -44,7 +48,8 @@ except AttributeError:
 print(json.dumps({
     "compiled": len(compiled), "parsed": parsed, "frozen": frozen, "order": first.Point(1) < first.Point(2),
     "repr": repr(first.Point(3)), "match": first.WORD.match("Ab").groupdict(), "later": later.groups,
-    "file": first.__file__, "bytes": bool(first.second.BYTES.match(b"7")), "flags": int(first.WORD.flags),
+    "pair": first.Pair(1, right=2), "hints": repr(first.HINTS), "file": first.__file__,
+    "bytes": bool(first.second.BYTES.match(b"7")), "flags": int(first.WORD.flags),
 }))
 """
 
@@ -87,6 +92,7 @@ def test_what_was_kept_is_not_compiled_again(code: Path, tmp_path: Path) -> None
     assert cold.pop("compiled") > 0
     assert len(cold.pop("parsed")) == 3
     assert warm == cold
+    assert (warm["pair"], warm["hints"]) == ([1, 2], "{'x': dict[str, int]}")
     assert warm["frozen"] and warm["order"] and warm["repr"] == "Point(x=3, y=[])"
 
 
