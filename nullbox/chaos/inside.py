@@ -44,6 +44,7 @@ def main() -> None:
 
 def nulld(folder: Path, config: dict[str, Any]) -> None:
     """The product's launcher, on the product's tree, with a stand-in for the VM and for cgroup limits."""
+    from nullbox.actors.admin import Admin
     from nullbox.cage import cgroup, drivers, vm
     from nullbox.egress.dns import server as resolvers
     from nullbox.gateway import service as gateway
@@ -51,6 +52,14 @@ def nulld(folder: Path, config: dict[str, Any]) -> None:
     from nullbox.supervision import supervisor, tree
     from nullbox.supervision.backoff import Backoff
 
+    # The logger is made for the first record; the first fault would make it, and look like a leak.
+    begin = Admin.__init__
+
+    def begin_with_a_logger(self: Admin, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self.start_logger()
+
+    replace(Admin, "__init__", begin_with_a_logger)
     # The machine's cgroup v2 may come without controllers; freezing and killing work all the same.
     create = cgroup.Cgroup.create
     replace(cgroup.CgroupTree, "_delegate", lambda self, folder: None)
