@@ -24,6 +24,8 @@ from nullbox.protocols.messages import ExitReason
 
 PR_SET_PDEATHSIG = 1
 """prctl(2)."""
+M_ARENA_MAX = -8
+"""mallopt(3)."""
 UNKNOWN = -1
 EXIT_CRASH = 70
 """Status of an actor that ends by an unhandled exception (EX_SOFTWARE of sysexits.h)."""
@@ -145,6 +147,12 @@ def neutralise_descriptors(keep: Iterable[int]) -> None:
                 os.dup2(null, fd, inheritable=False)
     if null >= 0 and null not in found:
         os.close(null)
+
+
+def share_one_heap() -> None:
+    """All threads of this process and its children take memory from one place: each one's own would lie half empty, and
+    Python runs one thread at a time anyway (mallopt(3))."""
+    libc.mallopt(M_ARENA_MAX, 1)
 
 
 def give_back() -> None:

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from nullbox.actors import process
 from nullbox.actors.system import System, start_system
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.layout import Layout
@@ -57,6 +58,7 @@ class Launcher:
         # shared with the forks. No collection before it: that would leave holes, and each fork would fill its own.
         gc.freeze()
         gc.enable()
+        process.share_one_heap()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         system = start_system(self.layout.actors)

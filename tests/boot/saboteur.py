@@ -21,6 +21,9 @@ def main() -> None:
         finally:
             os._exit(1)
     sys.path.insert(0, "/system/python")
+    from nullbox.bootstrap import precompiled
+
+    precompiled.use()
     from nullbox.bootstrap import pid1
 
     pid1.main()
