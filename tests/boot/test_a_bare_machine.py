@@ -28,8 +28,8 @@ from nullbox.host import run
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_MIB = 88
-"""MemTotal less MemAvailable of a machine without agents; 82 were measured. The aim is 80 MB, which are 76. Three quarters are Python's:
-pages that forks share until somebody counts a reference in them."""
+"""MemTotal less MemAvailable of a machine without agents; 82 were measured. The aim is 80 MB, which are 76. Three
+quarters are Python's: pages that forks share until somebody counts a reference in them."""
 ACKNOWLEDGED = 40
 """Writes before the power goes."""
 
