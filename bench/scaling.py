@@ -377,6 +377,7 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := sorted(set(options.areas) - set(AREAS)):
         parser.error(f"no area {unknown[0]}; there are {', '.join(AREAS)}")
+    options.out.mkdir(parents=True, exist_ok=True)
     curves: list[Curve] = []
     for area in options.areas or AREAS:
         print(f"=== {area}", flush=True)
@@ -387,7 +388,6 @@ def main() -> int:
         curves += found
         if found:
             chart(area, found, options.out / f"scaling-{area}.svg")
-    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "scaling.json").write_text(json.dumps([asdict(curve) for curve in curves], indent=1) + "\n")
     (options.out / "scaling.md").write_text(markdown(curves))
     return 1 if any(curve.bends for curve in curves) else 0

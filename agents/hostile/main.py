@@ -65,7 +65,15 @@ def ping() -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
         raw.settimeout(TIMEOUT)
         raw.sendto(b"\x08\x00\xf7\xfe\x00\x00\x00\x01", ("192.0.2.1", 0))
-        return repr(raw.recv(512))
+        return echoed(raw.recv(512))
+
+
+def echoed(packet: bytes) -> str:
+    """An answer to an echo request (RFC 792). Raises Denied if the packet is the error that a firewall answers with."""
+    kind = packet[(packet[0] & 15) * 4]
+    if kind == 3:
+        raise Denied("unreachable, says the gateway")
+    return repr(packet)
 
 
 # --- ctxgraph: only hostile. is granted ---------------------------------------------------------------------

@@ -89,7 +89,7 @@ def granted(folder: Path, name: str, sample: str, start: str, ctx: str) -> Path:
     shutil.copy(AGENTS / sample / "main.py", home / "sample.py")
     (home / "main.py").write_text(f"import os\n{start}\nimport sample\nsample.main()\n")
     (home / "AGENT.toml").write_text(
-        f'[agent]\nname = "{name}"\nruntime = "python"\n[capabilities]\nmax_memory_mb = 128\n'
+        f'[agent]\nname = "{name}"\nruntime = "python"\n[capabilities]\nmax_cpu_percent = 100\nmax_memory_mb = 128\n'
         f'[capabilities.network]\nallow = ["{WEB}"]\n'
         f'[capabilities.ctxgraph]\nread = ["{ctx}"]\nwrite = ["{ctx}"]\n'
     )

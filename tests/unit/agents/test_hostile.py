@@ -43,6 +43,13 @@ def test_ctxgraph_denies_it(hostile: ModuleType, operator: Ctx, what: str) -> No
     assert latest["value"] == {"n": 1}
 
 
+def test_a_ping_that_is_refused_is_no_answer(hostile: ModuleType) -> None:
+    head = bytes.fromhex("45c00038f53b0000400170030a5a00090a5a000a")
+    with pytest.raises(hostile.Denied):
+        hostile.echoed(head + bytes.fromhex("030dfcf200000000"))
+    assert hostile.echoed(head + bytes.fromhex("0000fffe00000001"))
+
+
 def test_every_attempt_has_a_name_of_its_own(hostile: ModuleType) -> None:
     names = [what for what, _ in hostile.ATTEMPTS]
     assert len(names) == len(set(names)) > 20
