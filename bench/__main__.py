@@ -20,7 +20,7 @@ from typing import Any
 
 from bench import report
 
-AREAS = ("actors", "supervision", "egress", "ctxgraph", "gateway", "boot")
+AREAS = ("actors", "supervision", "egress", "ctxgraph", "gateway", "boot", "cage")
 
 
 def machine() -> dict[str, str]:

@@ -1,10 +1,12 @@
 #!/usr/bin/python3.13 -IS
-"""PID 1 of a machine under test: the product's own, and beside it a child that sends signals when the test says so.
+"""PID 1 of a machine under test: the product's own, and beside it a child that does what the test says.
 
 The test image has this as /sbin/saboteur; a machine runs it with `init=/sbin/saboteur`, and a virtio-serial port of the
-name below. A line `SIGNAL PID` is answered with `sent`, or with what went wrong.
+name below. A line `SIGNAL PID` is answered with `sent`, and a line `memory PID` with the process's mappings as JSON; or
+either with what went wrong.
 """
 
+import json
 import os
 import select
 import sys
@@ -60,11 +62,28 @@ def serve(port: int) -> None:
 
 def obey(line: bytes) -> str:
     try:
-        number, pid = map(int, line.split())
-        os.kill(pid, number)
+        verb, pid = line.split()
+        if verb == b"memory":
+            with open(f"/proc/{int(pid)}/smaps") as file:
+                return json.dumps(mappings(file))
+        os.kill(int(pid), int(verb))
     except (ValueError, OSError) as error:
         return str(error)
     return "sent"
+
+
+def mappings(smaps):
+    """What proc_pid_smaps(5) says of each mapping: KiB in all, KiB private and dirty, rights, file."""
+    found = []
+    for line in smaps:
+        first, *rest = line.split()
+        if not first.endswith(":"):
+            found.append([0, 0, rest[0], " ".join(rest[4:])])
+        elif first == "Size:":
+            found[-1][0] = int(rest[0])
+        elif first == "Private_Dirty:":
+            found[-1][1] = int(rest[0])
+    return found
 
 
 if __name__ == "__main__":

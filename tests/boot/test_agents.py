@@ -119,6 +119,19 @@ def test_an_agent_that_fails_is_restarted_with_growing_delays(machine: Machine) 
 
 
 @pytest.mark.usefixtures("still")
+def test_an_agent_whose_health_check_fails_is_restarted(machine: Machine) -> None:
+    machine.ok("agent", "start", "frail")
+    until(lambda: machine.node("cage:frail")["incarnation"] >= 2, seconds=200, what="another frail", every=1.0)
+    machine.ok("agent", "stop", "frail")
+    [end, *_] = [e for e in machine.json_lines("events") if e["kind"] == "exit" and e["child"] == "cage:frail"]
+    assert (end["reason"], end["code"]) == ("failed", 124)
+    said = machine.ok("agent", "logs", "frail")
+    assert "frail: /well: 200 OK" in said
+    assert "the agent is not healthy and is ended: GET http://127.0.0.1:8080/well failed 2 times in a row" in said
+    assert "last: status 503" in said
+
+
+@pytest.mark.usefixtures("still")
 def test_an_agent_that_is_done_is_not_restarted(machine: Machine) -> None:
     machine.ok("agent", "start", "oneshot")
     until(lambda: machine.agent_state("oneshot") != "stopped", seconds=60, what="oneshot to start")

@@ -6,7 +6,9 @@ The right-hand side says what must happen; docs/design/jail.md says what stops e
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,3 +91,21 @@ def test_the_hostile_agent_ended_as_any_other(machine: Machine) -> None:
     assert (last["kind"], last["code"]) == ("normal", 0)
     kinds = [json.loads(line)["kind"] for line in machine.ok("-o", "json", "events").splitlines()]
     assert "crash" not in kinds
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("still")
+def test_of_all_vsock_ports_one_answers(machine: Machine, tmp_path: Path) -> None:
+    """65,535 connections, which takes an emulated guest minutes; every run tries a sample of them."""
+    folder = tmp_path / "sweeper"
+    shutil.copytree(Path(__file__).parent / "agents" / "raider", folder)
+    manifest = (folder / "AGENT.toml").read_text().replace("raider", "sweeper")
+    (folder / "AGENT.toml").write_text(manifest.replace("[agent]", '[agent]\nentrypoint = ["main.py", "sweep"]'))
+    machine.ok("agent", "deploy", str(folder))
+    machine.ok("agent", "start", "sweeper")
+    found = until(
+        lambda: machine.json("ctx", "query", "sweeper.verdicts")["entries"], seconds=500, what="the sweep", every=2.0
+    )
+    print(machine.ok("agent", "logs", "sweeper"))
+    assert found[-1]["value"] == {"every vsock port": "9100"}
+    machine.ok("agent", "remove", "sweeper")

@@ -111,13 +111,24 @@ class Machine:
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """Send a signal to the process of a node of the tree, from inside the machine; its pid."""
         pid = int(self.node(name)["pid"])
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(30.0)
-            connection.connect(str(self.saboteur))
-            connection.sendall(f"{int(number)} {pid}\n".encode())
-            answer = connection.recv(200).decode().strip()
+        answer = self._told(f"{int(number)} {pid}")
         assert answer == "sent", answer
         return pid
+
+    def memory(self, pid: int) -> list[list[Any]]:
+        """The mappings of a process inside the machine, see `saboteur.mappings`."""
+        answer = self._told(f"memory {pid}")
+        assert answer.startswith("["), f"{answer}; is it a kernel with CONFIG_PROC_PAGE_MONITOR?"
+        return list(json.loads(answer))
+
+    def _told(self, line: str) -> str:
+        """What the saboteur answers."""
+        with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rw") as lines:
+            connection.settimeout(30.0)
+            connection.connect(str(self.saboteur))
+            lines.write(line + "\n")
+            lines.flush()
+            return lines.readline().strip()
 
     def console(self) -> str:
         return self.folder.console.read_text(errors="replace")

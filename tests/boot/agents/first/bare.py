@@ -1,7 +1,7 @@
 """The baseline of bench/cage.py: a bare libkrun runner, with nothing of NullBox but pykrun.
 
 `init=/usr/bin/python3.13 -- -I bare.py ROUNDS` makes this PID 1 for a moment: it starts the agent beside it in a VM
-of its own, ROUNDS times, says on the console how long each took to its first line, and becomes the real init.
+of its own, ROUNDS times, says on the console how long each took to its first line, and becomes the test image's init.
 `bare.py vm` is the runner: same root, same agent program, same memory; no network, no vsock, no jail, no launcher.
 """
 
@@ -76,7 +76,7 @@ def main() -> None:
         print(f"bare: {once():.3f} s", flush=True)
     for _, place in reversed(MOUNTS):
         libc.umount2(place.encode(), 2)
-    os.execv("/sbin/init", ["/sbin/init"])
+    os.execv("/sbin/saboteur", ["/sbin/saboteur"])
 
 
 if __name__ == "__main__":
