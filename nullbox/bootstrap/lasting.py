@@ -13,7 +13,7 @@ from typing import Final
 from nullbox.bootstrap import state
 from nullbox.bootstrap.cmdline import Cmdline
 from nullbox.bootstrap.host import Host
-from nullbox.bootstrap.partitions import PROBE, STATE_LABEL, content, labelled
+from nullbox.bootstrap.partitions import PROBE, STATE_LABEL, content, has_quotas, labelled
 from nullbox.bootstrap.state import Record, Step
 
 RECORD: Final = "/run/nullbox/state.json"
@@ -51,7 +51,8 @@ def _from_disk(host: Host) -> Record:
     if not device:
         return Record("memory", "", plan.why)
     try:
-        plan = state.examine(device, host.device_size(device), *content(host.read_device(device, PROBE)))
+        size, head = host.device_size(device), host.read_device(device, PROBE)
+        plan = state.examine(device, size, *content(head))
         if plan.step is Step.NOTHING:
             return Record("memory", device, plan.why)
         if plan.step is Step.CREATE:
@@ -64,7 +65,7 @@ def _from_disk(host: Host) -> Record:
             usable, detail = state.verdict(code)
         if not usable:
             return Record("memory", device, f"{device} {detail}: {said}")
-        host.mount(state.on_disk(device))
+        host.mount(state.on_disk(device, quotas=plan.step is Step.CREATE or has_quotas(head)))
     except (OSError, ValueError) as error:
         return Record("memory", device, f"{device} could not be used: {error}")
     return Record("disk", device, f"{device} {detail}", created=plan.step is Step.CREATE)

@@ -20,6 +20,10 @@ SUPERBLOCK: Final = 1024
 
 EXT_MAGIC: Final = (SUPERBLOCK + 56, b"\x53\xef")
 
+EXT_FEATURES: Final = SUPERBLOCK + 0x64
+"""Where the features are that a kernel has to know for writing, 32 bits, little-endian."""
+QUOTA, PROJECT = 0x100, 0x2000
+
 FOREIGN: Final = (
     ("XFS", 0, b"XFSB"),
     ("LUKS", 0, b"LUKS"),
@@ -57,6 +61,12 @@ def content(head: bytes) -> tuple[Content, str]:
     if any(head[: 2 * SUPERBLOCK]):
         return Content.FOREIGN, "something that is not known here"
     return Content.EMPTY, "nothing"
+
+
+def has_quotas(head: bytes) -> bool:
+    """Whether the ext4 with those first bytes was made for project quotas."""
+    features = int.from_bytes(head[EXT_FEATURES : EXT_FEATURES + 4], "little")
+    return features & (QUOTA | PROJECT) == QUOTA | PROJECT
 
 
 def parse_uevent(text: str) -> dict[str, str]:

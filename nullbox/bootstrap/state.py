@@ -19,6 +19,10 @@ MOUNT_POINT: Final = "/var"
 LEAST_BYTES: Final = 16 << 20
 """Smaller partitions have no room for a journal and a store."""
 
+KEPT_FOR_ROOT: Final = 5
+"""Percent of the blocks that root alone may use. Agents write below `/data` as users of their own, so however much they
+write, this much is left to ctxgraph, the journal and the logs."""
+
 MKE2FS: Final = "/usr/sbin/mke2fs"
 E2FSCK: Final = "/usr/sbin/e2fsck"
 
@@ -36,6 +40,8 @@ FEATURES: Final = (
     "dir_nlink",
     "extra_isize",
     "metadata_csum",
+    "quota",
+    "project",
 )
 """Of the file system, all of them, so that no configuration file and no builtin default decides (ext4(5))."""
 
@@ -44,22 +50,27 @@ def in_memory() -> Mount:
     return Mount(MOUNT_POINT, "tmpfs", HARDENED, "mode=0755,size=40%", "logs and stores, until the machine is off")
 
 
-def on_disk(device: str) -> Mount:
-    """`errors=remount-ro`: what is broken is not written to; nothing then claims to be saved that is not."""
+def on_disk(device: str, *, quotas: bool) -> Mount:
+    """`errors=remount-ro`: what is broken is not written to; nothing then claims to be saved that is not.
+
+    quotas: enforce project quotas, for which the file system must have been made (`partitions.has_quotas`).
+    """
     return Mount(
         MOUNT_POINT,
         "ext4",
         HARDENED | MS_NOATIME,
-        "errors=remount-ro",
+        "errors=remount-ro,prjquota" if quotas else "errors=remount-ro",
         "logs and stores, for good",
         source=f"/dev/{device}",
     )
 
 
 def mkfs_argv(device: str) -> tuple[str, ...]:
-    """mke2fs(8). Tables that need not be written now are written later by the kernel; 1 % is kept for root."""
-    options = ("-q", "-F", "-t", "ext4", "-L", STATE_LABEL, "-m", "1", "-O", "none," + ",".join(FEATURES))
-    return (MKE2FS, *options, "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", f"/dev/{device}")
+    """mke2fs(8). Tables that need not be written now are written later by the kernel. Inodes of 256 bytes have room for
+    the number of a project."""
+    options = ("-q", "-F", "-t", "ext4", "-L", STATE_LABEL, "-m", str(KEPT_FOR_ROOT), "-I", "256")
+    later = "lazy_itable_init=1,lazy_journal_init=1,nodiscard,quotatype=prjquota"
+    return (MKE2FS, *options, "-O", "none," + ",".join(FEATURES), "-E", later, f"/dev/{device}")
 
 
 def fsck_argv(device: str) -> tuple[str, ...]:

@@ -107,20 +107,21 @@ def is_mount_point(path: str) -> bool:
         return False
 
 
-def kind_of(path: str) -> str:
-    """The kind of file system that a path is on, as mount(8) names it; empty if nobody says."""
+def file_system_of(path: str) -> tuple[str, list[str]]:
+    """The kind of file system that a path is on, as mount(8) names it, and its options; empty if nobody says."""
     with open("/proc/self/mountinfo") as file:
-        return kind_of_device(file.read(), Path(path).stat().st_dev)
+        return file_system_of_device(file.read(), Path(path).stat().st_dev)
 
 
-def kind_of_device(mountinfo: str, device: int) -> str:
-    """The kind of the file system with that device number, in the text of proc_pid_mountinfo(5). Pure."""
+def file_system_of_device(mountinfo: str, device: int) -> tuple[str, list[str]]:
+    """The same of the file system with that device number, in the text of proc_pid_mountinfo(5). Pure."""
     wanted = f"{os.major(device)}:{os.minor(device)}"
     for line in mountinfo.splitlines():
         fields, _, rest = line.partition(" - ")
         if fields.split()[2] == wanted:
-            return rest.split()[0]
-    return ""
+            kind, _, options = rest.split(" ")[:3]
+            return kind, options.split(",")
+    return "", []
 
 
 def _libc() -> ctypes.CDLL:

@@ -86,6 +86,8 @@ NUMBERS = MappingProxyType(
 AF_UNIX = 1
 CLONE_THREAD = 0x10000
 PROT_EXEC = 4
+KVM, TERMINALS_AND_TUN = 0xAE00, 0x5400
+"""ioctl(2) commands by the group that the second lowest byte names."""
 PR_SET_NAME, PR_GET_NAME = 15, 16
 
 
@@ -105,7 +107,7 @@ MEMORY_AND_THREADS = _names("""
     sched_getaffinity membarrier sigaltstack rt_sigaction rt_sigprocmask rt_sigreturn restart_syscall tgkill
 """)
 FILES = _names("""
-    read write pread64 pwrite64 readv writev preadv pwritev preadv2 pwritev2 lseek close dup dup3 fcntl ioctl openat
+    read write pread64 pwrite64 readv writev preadv pwritev preadv2 pwritev2 lseek close dup dup3 fcntl openat
     newfstatat fstat stat lstat statx statfs fstatfs getdents64 readlinkat readlink faccessat faccessat2 access mkdirat
     unlinkat renameat renameat2 linkat symlinkat mknodat fchmod fchmodat fchmodat2 fchownat fchown utimensat truncate
     ftruncate fallocate fsync fdatasync syncfs copy_file_range sendfile flock umask getcwd getxattr lgetxattr fgetxattr
@@ -129,6 +131,7 @@ LIMITED = MappingProxyType(
     {
         "socket": When(0, (AF_UNIX,), otherwise="deadly"),
         "clone": When(0, (CLONE_THREAD,), mask=CLONE_THREAD),
+        "ioctl": When(1, (KVM, TERMINALS_AND_TUN), mask=0xFF00),
         "mmap": When(2, (0,), mask=PROT_EXEC),
         "mprotect": When(2, (0,), mask=PROT_EXEC),
         "prctl": When(0, (PR_SET_NAME, PR_GET_NAME)),
@@ -136,7 +139,7 @@ LIMITED = MappingProxyType(
     }
 )
 """Calls that are allowed with certain arguments only. `clone` makes threads and no process; no memory becomes code that
-was not code before the jail was closed."""
+was not code before the jail was closed; no file changes its flags or its project, and with that its quota."""
 
 DEADLY = _names("""
     execve execveat ptrace process_vm_readv process_vm_writev pidfd_getfd fork vfork

@@ -1,7 +1,8 @@
 """The tree behind `/data`: a volume for each first folder, a file system with a size (edge module: mounts, files).
 
 Where the tree is in memory, a volume is a tmpfs that is made when the first agent that names it starts, and stays
-until the machine stops. On a disk it is a folder of that disk, whose room all volumes share, and what is in it stays.
+until the machine stops. On a disk it is a folder of that disk, and what is in it stays; where the disk's file system
+has project quotas, as that of a STATE partition has, a volume can use a part of the disk and no more.
 A folder that an agent may write to belongs to root and to the group of all agents' folders, with the set-group-id
 bit, so that what one agent makes the others that have the folder may change. Volumes may be written to by agents, so
 nothing in them is reached through a link.
@@ -17,13 +18,15 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from nullbox.cage import mounts
+from nullbox.cage import mounts, quota
 from nullbox.cage.grants import DATA, volume
 from nullbox.cage.resources import VOLUME_INODES, VOLUME_MIB
 from nullbox.cage.users import DATA_GROUP
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 
 OPTIONS = f"mode=755,size={VOLUME_MIB}m,nr_inodes={VOLUME_INODES}"
+SHARE = 4
+"""A volume on a disk can use one part in so many of it."""
 READ_FOLDER, WRITE_FOLDER = 0o2750, 0o2770
 
 
@@ -72,8 +75,11 @@ class Volumes:
     def _mount(self, name: str) -> None:
         place = self._data / name
         place.mkdir(exist_ok=True)
-        if not mounts.is_mount_point(str(place)) and mounts.kind_of(str(self._data)) == "tmpfs":
+        kind, options = mounts.file_system_of(str(self._data))
+        if kind == "tmpfs" and not mounts.is_mount_point(str(place)):
             mounts.mount("nullbox", str(place), "tmpfs", mounts.HARDENED, OPTIONS)
+        elif quota.MOUNT_OPTION in options:
+            quota.cap(self._data, name, SHARE)
 
 
 def _make(data: int, names: list[str], mode: int) -> None:

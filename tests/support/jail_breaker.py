@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nullbox.cage import jail
+from nullbox.cage import jail, quota
 from nullbox.cage.planfile import jail_from_plain
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -90,6 +90,13 @@ def mprotect() -> None:
     call(libc.mprotect, ctypes.c_void_p(address), ctypes.c_size_t(4096), 7)
 
 
+def change_project() -> None:
+    """struct fsxattr with another project; the file is its owner's to change, as far as the file system goes."""
+    write("/grants/0/mine")
+    descriptor = os.open("/grants/0/mine", os.O_RDONLY)
+    call(libc.ioctl, descriptor, ctypes.c_ulong(quota.FS_IOC_FSSETXATTR), bytes(quota.XATTR.size))
+
+
 def core_dump() -> None:
     system_call(302, 0, resource.RLIMIT_CORE, struct.pack("=QQ", 0, 0), None)
 
@@ -143,6 +150,7 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "folder in the room": lambda: os.mkdir("/room/folder"),
     "file beside the socket": lambda: write("/ctx/file"),
     "remove the socket": lambda: os.unlink("/ctx/sock"),
+    "change a file's project": change_project,
     "file handle": lambda: system_call(303, -100, b"/grants/0", None, None, 0),
     # the kernel's doors
     "mount": lambda: system_call(165, b"none", b"/grants/0", b"tmpfs", 0, None),

@@ -16,6 +16,7 @@ class RecordingHost:
 
     def __init__(self, refuse: dict[str, OSError] | None = None) -> None:
         self.trace: list[str] = []
+        self.mounted: dict[str, Mount] = {}
         self._refuse = refuse or {}
         self.files: dict[str, bytes] = {}
         self.devices: dict[str, tuple[str, bytes]] = {}
@@ -32,6 +33,7 @@ class RecordingHost:
                 raise error
 
     def mount(self, mount: Mount) -> None:
+        self.mounted[mount.target] = mount
         self._call(f"mount {mount.target} {mount.fstype}" + (f" {mount.source}" if mount.source else ""))
 
     def unmount(self, target: str) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from own_mounts import in_own_mounts
 from recording import RecordingHost
 
 from nullbox.bootstrap import lasting, state
 from nullbox.bootstrap.cmdline import Cmdline
-from nullbox.bootstrap.partitions import FOREIGN, PROBE, Content, content, labelled
+from nullbox.bootstrap.partitions import FOREIGN, PROBE, Content, content, has_quotas, labelled
+from nullbox.cage.users import FIRST
 
 EMPTY = bytes(32 << 20)
 OPTIONS = Cmdline()
@@ -97,6 +101,16 @@ def test_one_with_a_file_system_is_checked_first() -> None:
     assert record(host)["created"] is False
 
 
+@pytest.mark.parametrize(("features", "quotas"), [(0, False), (0x100, False), (0x2000, False), (0x2500, True)])
+def test_quotas_are_enforced_where_the_file_system_was_made_for_them(features: int, quotas: bool) -> None:
+    """Asking for them elsewhere is a mount that fails: a partition of an earlier release goes on without."""
+    disk = bytearray(ext4())
+    disk[1024 + 0x64 : 1024 + 0x68] = features.to_bytes(4, "little")
+    host = with_disk(bytes(disk))
+    lasting.mount_state(host, OPTIONS)
+    assert host.mounted["/var"].data.split(",").count("prjquota") == quotas
+
+
 @pytest.mark.parametrize("code", [4, 8, 12, 32, 124, 127, 139])
 def test_one_that_cannot_be_repaired_is_left_alone(code: int) -> None:
     host = with_disk(ext4())
@@ -169,12 +183,57 @@ def test_the_real_mke2fs_makes_what_the_real_e2fsck_finds_clean(tmp_path: Path) 
     argv = [word.replace("/dev/x", str(disk)) for word in state.mkfs_argv("x")]
     subprocess.run(argv, check=True, capture_output=True, timeout=60)
     assert content(disk.read_bytes()[:PROBE])[0] is Content.EXT4
+    assert has_quotas(disk.read_bytes()[:PROBE])
     argv = [word.replace("/dev/x", str(disk)) for word in state.fsck_argv("x")]
     done = subprocess.run(argv, capture_output=True, timeout=60)
     assert state.verdict(done.returncode) == (True, "is clean")
     shown = subprocess.run(["dumpe2fs", "-h", str(disk)], capture_output=True, text=True, timeout=60).stdout
     line = next(each for each in shown.splitlines() if each.startswith("Filesystem features:"))
     assert set(line.split(":")[1].split()) >= set(state.FEATURES)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop devices")
+def test_agents_that_fill_the_disk_leave_the_system_its_room(tmp_path: Path) -> None:
+    """Whoever is not root runs into the end of the disk first, and root writes on."""
+    disk, size = tmp_path / "disk", 64 << 20
+    with disk.open("wb") as file:
+        file.truncate(size)
+    # Without quotas, which few kernels can mount: this is about what is left when all that agents may use is used.
+    argv = [
+        word.replace("/dev/x", str(disk)).replace(",quota,project", "").replace(",quotatype=prjquota", "")
+        for word in state.mkfs_argv("x")
+    ]
+    subprocess.run(argv, check=True, capture_output=True, timeout=60)
+    place = tmp_path / "place"
+    place.mkdir()
+
+    def work() -> None:
+        subprocess.run(["mount", "-o", "loop", disk, place], check=True, capture_output=True, timeout=60)
+        (place / "agents").mkdir(mode=0o777)
+        (place / "agents").chmod(0o777)
+        agent = os.fork()
+        if agent == 0:
+            os.chdir(place / "agents")  # while it may still walk through pytest's folders
+            os.setuid(FIRST)
+            os._exit(fill(Path("big")) == 0)
+        assert os.waitstatus_to_exitcode(os.waitpid(agent, 0)[1]) == 0
+        kept = size * state.KEPT_FOR_ROOT // 100
+        assert fill(place / "store") >= kept * 0.9
+        assert (place / "agents" / "big").stat().st_size > size * 0.8
+
+    in_own_mounts(work)
+
+
+def fill(path: Path) -> int:
+    """Write until there is no room left; how many bytes went in."""
+    block, written = bytes(1 << 18), 0
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                written += file.write(block)
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+    return written
 
 
 def test_a_mke2fs_that_lost_its_power_leaves_an_empty_partition(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from nullbox.bootstrap.mounts import MOUNTS, MS_NODEV, MS_NOEXEC, MS_NOSUID, PST
 from nullbox.bootstrap.state import in_memory, on_disk
 from nullbox.bootstrap.sysctls import SYSCTLS, reserve
 
-ALL = (*MOUNTS, PSTORE, in_memory(), on_disk("vdb1"))
+ALL = (*MOUNTS, PSTORE, in_memory(), on_disk("vdb1", quotas=False), on_disk("vdb2", quotas=True))
 
 
 def test_nothing_mounted_is_writable_and_executable() -> None:

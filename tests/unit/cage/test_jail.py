@@ -74,6 +74,7 @@ EXPECTED = {
     "file beside the socket": "EROFS",
     "remove the socket": "EROFS",
     "file handle": KILLED,
+    "change a file's project": "EPERM",
     "mount": KILLED,
     "unmount": KILLED,
     "pivot_root": KILLED,

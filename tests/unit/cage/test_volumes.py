@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from own_mounts import in_own_mounts
 
-from nullbox.cage import mounts
+from nullbox.cage import mounts, quota
 from nullbox.cage.resources import VOLUME_INODES, VOLUME_MIB
 from nullbox.cage.users import DATA_GROUP
 from nullbox.cage.volumes import Volumes
@@ -130,20 +130,60 @@ def test_a_folder_that_an_agent_made_keeps_its_owner_and_mode(tmp_path: Path) ->
 MOUNTINFO = """
 23 28 0:21 / /proc rw,nosuid shared:12 - proc proc rw
 40 28 0:37 / /var rw,relatime - tmpfs tmpfs rw,size=100k
-41 28 254:1 / /mnt/a\\040b rw shared:3 master:1 - ext4 /dev/vdb rw
+41 28 254:1 / /mnt/a\\040b rw shared:3 master:1 - ext4 /dev/vdb rw,prjquota
 """
 
 
-@pytest.mark.parametrize(("device", "kind"), [((0, 37), "tmpfs"), ((254, 1), "ext4"), ((9, 9), "")])
-def test_the_kind_of_a_file_system(device: tuple[int, int], kind: str) -> None:
-    assert mounts.kind_of_device(MOUNTINFO.strip(), os.makedev(*device)) == kind
+@pytest.mark.parametrize(
+    ("device", "found"),
+    [((0, 37), ("tmpfs", ["rw", "size=100k"])), ((254, 1), ("ext4", ["rw", "prjquota"])), ((9, 9), ("", []))],
+)
+def test_the_kind_of_a_file_system_and_its_options(device: tuple[int, int], found: tuple[str, list[str]]) -> None:
+    assert mounts.file_system_of_device(MOUNTINFO.strip(), os.makedev(*device)) == found
 
 
 def test_on_a_disk_nothing_is_hidden_and_nothing_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mounts, "kind_of", lambda path: "ext4")
+    monkeypatch.setattr(mounts, "file_system_of", lambda path: ("ext4", ["rw"]))
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "fact").write_text("x")
     Volumes(tmp_path).prepare(["/data/in"], ["/data/out"])
     assert (tmp_path / "in" / "fact").read_text() == "x"
     assert mode(tmp_path / "out") == 0o2770
     assert not any(mounts.is_mount_point(str(path)) for path in tmp_path.iterdir())
+
+
+class Projects:
+    """Stands for a file system with project quotas: the projects of folders by their inode, and the limits set."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.of: dict[int, int] = {}
+        self.limits: dict[int, tuple[int, int]] = {}
+        patch.setattr(mounts, "file_system_of", lambda path: ("ext4", ["rw", "prjquota"]))
+        patch.setattr(quota, "project_of", lambda folder: self.of.get(os.fstat(folder).st_ino, 0))
+        patch.setattr(quota, "assign", lambda folder, project: self.of.update({os.fstat(folder).st_ino: project}))
+        patch.setattr(quota, "limit", lambda folder, project, *limits: self.limits.update({project: limits}))
+
+
+def test_on_a_disk_with_quotas_each_volume_can_use_a_quarter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    projects = Projects(monkeypatch)
+    Volumes(tmp_path).prepare(["/data/in/de"], ["/data/out", "/data/more/x"])
+    numbers = {name: projects.of[(tmp_path / name).stat().st_ino] for name in ("in", "out", "more")}
+    assert sorted(numbers.values()) == [quota.FIRST, quota.FIRST + 1, quota.FIRST + 2]
+    disk = os.statvfs(tmp_path)
+    quarter = (disk.f_blocks * disk.f_frsize // 1024 // 4, disk.f_files // 4)
+    assert projects.limits == dict.fromkeys(numbers.values(), quarter)
+    Volumes(tmp_path).prepare([], ["/data/out", "/data/last"])
+    assert projects.of[(tmp_path / "out").stat().st_ino] == numbers["out"]
+    assert projects.of[(tmp_path / "last").stat().st_ino] == quota.FIRST + 3
+
+
+def test_a_quota_that_cannot_be_set_is_a_start_that_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Projects(monkeypatch)
+
+    def fails(folder: int, project: int, kib: int, inodes: int) -> None:
+        raise OSError(errno.ESRCH, "No such process")
+
+    monkeypatch.setattr(quota, "limit", fails)
+    with pytest.raises(NullBoxError) as caught:
+        Volumes(tmp_path).prepare([], ["/data/out"])
+    assert caught.value.code is ErrorCode.UNAVAILABLE
