@@ -10,9 +10,10 @@ from many_agents import deployed, run_all
 from operator_view import Machine
 
 AGENTS = 8
-"""`make bench` has 50 in a machine of 8 GB."""
+"""`make bench` has 50 in a machine of 8 GB. An emulated guest takes some 11 s to boot, all of it processor time."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("still")
 def test_eight_agents_of_64_mb_run(machine: Machine, tmp_path: Path) -> None:
     if shutil.which("gcc") is None:
