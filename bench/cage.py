@@ -1,6 +1,6 @@
 """What an agent's VM costs: its start, a pause, memory, and how many of them one machine runs.
 
-    python -m bench.cage [--quick] [--rounds 7] [--json FILE]
+    python -m bench.cage [--quick] [--rounds 7] [--json FILE] [--part one|many]
 
 The machine boots the test image. Before its init, a bare runner starts the agent `first` in a VM, round after round
 (tests/boot/agents/first/bare.py); then the system comes up, and the same agent is started as an operator would, as
@@ -141,10 +141,15 @@ def many_agents(count: int, folder: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    options = argument_parser(__doc__).parse_args()
+    parser = argument_parser(__doc__)
+    parser.add_argument("--part", choices=("one", "many"), help="one machine of the two only")
+    options = parser.parse_args()
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="nb-") as folder:
-        found = one_agent(QUICK_ROUNDS if options.quick else options.rounds, Path(folder, "a"))
-        found |= many_agents(QUICK_AGENTS if options.quick else AGENTS, Path(folder, "b"))
+        if options.part != "many":
+            found |= one_agent(QUICK_ROUNDS if options.quick else options.rounds, Path(folder, "a"))
+        if options.part != "one":
+            found |= many_agents(QUICK_AGENTS if options.quick else AGENTS, Path(folder, "b"))
     return finish(MUST, found, options.json)
 
 
