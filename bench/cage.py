@@ -14,7 +14,6 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +82,7 @@ def starts(machine: Machine) -> list[float]:
 
 def first_lines(machine: Machine) -> list[float]:
     """When each start said its line (seconds since the epoch)."""
-    lines = machine.ok("agent", "logs", "first", "-t").splitlines()
-    return [datetime.fromisoformat(line.split()[0]).timestamp() for line in lines if line.endswith("first: begins")]
+    return [line["ts"] for line in machine.json_lines("agent", "logs", "first") if line["text"] == "first: begins"]
 
 
 def all_running(machine: Machine) -> None:
