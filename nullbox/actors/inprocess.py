@@ -77,6 +77,8 @@ class World:
         self._order = itertools.count(1)
         self._calls: deque[tuple[_Cell, Callable[..., object], tuple[object, ...]]] = deque()
         self._lock = threading.Lock()
+        self._strangers = set(threading.enumerate())
+        """Threads that were there before: none of them is an actor's, so time need not be real for them."""
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.now = 0.0
         """Seconds, virtual."""
@@ -200,7 +202,7 @@ class World:
         """Settle, then move on to the next event, but not beyond `until`. False: nothing can happen before it."""
         self.settle()
         watches = {fd: cell for cell in self._cells.values() for fd in cell.watches}
-        if watches or threading.active_count() > 1:
+        if watches or not self._strangers.issuperset(threading.enumerate()):
             return self._wait_really(watches, until)
         while self._timers and self._timers[0][2].callback is None:
             heapq.heappop(self._timers)

@@ -205,6 +205,18 @@ def test_a_message_to_nobody_is_not_accepted(harness: Harness) -> None:
     assert not harness.tell(echo, Ping(1))
 
 
+@pytest.mark.timeout(20)
+def test_threads_of_others_do_not_make_time_real() -> None:
+    """One that an earlier test had left behind made an hour of a later one an hour."""
+    over = threading.Event()
+    stranger = threading.Thread(target=over.wait, daemon=True)
+    stranger.start()
+    with in_process() as system:
+        system.advance(3600)
+    over.set()
+    stranger.join()
+
+
 def test_time_is_virtual_in_process() -> None:
     class Slow(BaseActor):
         def on_query(self, query: Query, sender: Address) -> None:
