@@ -94,9 +94,10 @@ def test_the_hostile_agent_ended_as_any_other(machine: Machine) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("still")
 def test_of_all_vsock_ports_one_answers(machine: Machine, tmp_path: Path) -> None:
-    """65,535 connections, which takes an emulated guest minutes; every run tries a sample of them."""
+    """65,535 connections, which took an emulated guest 432 s; every run tries a sample of them."""
     folder = tmp_path / "sweeper"
     shutil.copytree(Path(__file__).parent / "agents" / "raider", folder)
     manifest = (folder / "AGENT.toml").read_text().replace("raider", "sweeper")
@@ -104,7 +105,7 @@ def test_of_all_vsock_ports_one_answers(machine: Machine, tmp_path: Path) -> Non
     machine.ok("agent", "deploy", str(folder))
     machine.ok("agent", "start", "sweeper")
     found = until(
-        lambda: machine.json("ctx", "query", "sweeper.verdicts")["entries"], seconds=500, what="the sweep", every=2.0
+        lambda: machine.json("ctx", "query", "sweeper.verdicts")["entries"], seconds=900, what="the sweep", every=2.0
     )
     print(machine.ok("agent", "logs", "sweeper"))
     assert found[-1]["value"] == {"every vsock port": "9100"}
