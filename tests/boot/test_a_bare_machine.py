@@ -160,6 +160,7 @@ def second(bench: Bench) -> Iterator[Machine]:
         yield boot(bench, "second", stack)
 
 
+@pytest.mark.slow
 def test_an_agent_that_fills_its_volume_has_a_quarter_of_the_disk(second: Machine) -> None:
     second.ok("agent", "deploy", str(Path(__file__).parent / "agents" / "filler"))
     second.ok("agent", "start", "filler")
