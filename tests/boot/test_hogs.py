@@ -11,8 +11,7 @@ from operator_view import Machine, until
 LEAST = 0.9
 """Share of what it had alone that the counting agent keeps."""
 LEAST_EMULATED = 0.75
-"""The same of what it counts, where the processor is emulated: each change from one guest to another empties the tables
-of the emulation, so that the same processor time gets less done. 0.87 was measured."""
+"""The same of what it counts, with slack for an emulated processor, where 0.87 was measured once; why is not known."""
 SECONDS = 10.0
 """Of the machine's clock, for one measurement."""
 
