@@ -46,11 +46,13 @@ stop: ## power the machine of `make run` off
 	@[ ! -x build/venv/bin/nullbox ] || build/venv/bin/nullbox stop
 
 test: setup kernel image test-image ## the test suite, QEMU tests included (what takes longer: test-full)
-	@$(PYTEST) -m "not boot and not slow" -n 2 --dist worksteal
+	@$(PYTEST) -m "not boot and not slow and not alone" -n 2 --dist worksteal
+	@$(PYTEST) -m "alone and not boot and not slow" tests/unit
 	@$(PYTEST) -m "boot and not slow"
 
 test-fast: setup ## the tests that need no QEMU and no kernel
-	@NULLBOX_FAST=1 $(PYTEST) -m "not boot and not slow and not net" -n 2 --dist worksteal
+	@NULLBOX_FAST=1 $(PYTEST) -m "not boot and not slow and not net and not alone" -n 2 --dist worksteal
+	@NULLBOX_FAST=1 $(PYTEST) -m "alone and not boot and not slow" tests/unit
 
 test-full: setup kernel image test-image iso build/venv/bench ## all tests at full size
 	@NULLBOX_FULL=1 $(PYTEST)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,17 +37,7 @@ def test_a_killed_child_is_replaced_and_its_siblings_stay() -> None:
         assert after["b"]["restarts"] == after["b"]["restarts_total"] == 1
 
 
-@pytest.fixture
-def urgent() -> Iterator[None]:
-    """What is started here goes before what else the machine does, where that may be said (setpriority(2))."""
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, -10)
-    yield
-    os.setpriority(os.PRIO_PROCESS, 0, before)
-
-
-@pytest.mark.usefixtures("urgent")
+@pytest.mark.alone
 def test_a_replacement_answers_within_40_ms_median() -> None:
     """The best of up to twelve batches: what else runs on the machine can only add to it."""
     medians: list[float] = []
