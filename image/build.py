@@ -190,13 +190,15 @@ def build(repository: Path, output: Path, variant: Variant, level: int, on_corru
     squash.make(root, scratch, level, first)
     sealed = verity.seal(scratch, on_corruption)
     size = scratch.stat().st_size
-    if variant.name == RELEASE and level == variant.level and (too_large := audit.too_large(size)):
+    limited = variant.name == RELEASE and level == variant.level
+    if limited and (too_large := audit.too_large(size)):
         raise BuildError(too_large[0])
     verified.beside(image).unlink(missing_ok=True)  # never beside an image that it does not describe
     scratch.replace(image)
     verified.beside(image).write_text(sealed.to_json())
     stage.write_json(sbom.components(sources), work / "components.json")
-    step(f"{image.relative_to(repository)}: {size / 1e6:.1f} MB of at most {contents.MAX_BYTES / 1e6:.0f}")
+    limit = f" of at most {contents.MAX_BYTES / 1e6:.0f}" if limited else ""
+    step(f"{image.relative_to(repository)}: {size / 1e6:.1f} MB{limit}")
 
 
 def up_to_date(stamp: Path, image: Path, key: str, level: int) -> bool:
