@@ -41,8 +41,7 @@ end."""
 
 KVM = ("-accel", "kvm", "-cpu", "host")
 TCG = ("-accel", "tcg,thread=multi", "-cpu", "max")
-"""Software emulation. `max` includes AMD's SVM, so that microVMs run inside, emulated as well. It stays whole: without
-erms, fsrm and la57 a machine starts 4 % sooner, but timers of the VMs in it were seen to come minutes late."""
+"""Software emulation. `max` includes AMD's SVM, so that microVMs run inside, emulated as well."""
 
 
 Medium = Literal["disk", "cdrom", "usb"]
@@ -101,10 +100,13 @@ class Machine:
     binary: str = BINARY
 
 
-TCG_ARGUMENTS = ("tsc=reliable",)
+TCG_ARGUMENTS = ("tsc=reliable", "nohz=off", "highres=off")
 """QEMU's emulated processors share the host's counter, so it is one clock for all of them. Linux cannot know that, sees
 delays of a busy host as drift, and falls back to the HPET, each reading of which stops every emulated processor: a
-microVM inside then takes ten times as long to boot, or does not get up at all."""
+microVM inside then takes ten times as long to boot, or does not get up at all.
+
+And the tick is a periodic one. With single shots, machines were seen whose VMs got no timer interrupt for minutes, on
+an idle processor, and with a tick not; why is not known."""
 
 
 STUB_ARGUMENTS = "io.systemd.stub.kernel-cmdline-extra"

@@ -51,7 +51,8 @@ def test_firmware_finds_the_kernel_itself() -> None:
     assert code == "if=pflash,unit=0,format=raw,readonly=on,file=/f/code.fd"
     assert "readonly" not in variables
     assert "readonly" not in disk
-    assert value(command, "-smbios") == ("type=11,value=io.systemd.stub.kernel-cmdline-extra=tsc=reliable a=1,,2")
+    arguments = "tsc=reliable nohz=off highres=off a=1,,2"
+    assert value(command, "-smbios") == f"type=11,value=io.systemd.stub.kernel-cmdline-extra={arguments}"
     assert "-global" not in command
     assert "smm=on" in argv(replace(MACHINE, firmware=replace(firmware, secure=True)))
 
@@ -87,6 +88,11 @@ def test_the_watchdog_resets_the_machine() -> None:
 def test_emulated_processors_share_one_reliable_clock_and_real_ones_have_their_own() -> None:
     assert "tsc=reliable" in value(argv(MACHINE), "-append").split()
     assert "tsc=reliable" not in value(argv(replace(MACHINE, kvm=True)), "-append").split()
+
+
+def test_emulated_machines_tick_and_real_ones_need_not() -> None:
+    assert {"nohz=off", "highres=off"} <= set(value(argv(MACHINE), "-append").split())
+    assert "nohz=off" not in value(argv(replace(MACHINE, kvm=True)), "-append").split()
 
 
 def test_an_emulated_machine_has_one_processor_unless_asked_for_more() -> None:
