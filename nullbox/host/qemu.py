@@ -8,6 +8,7 @@ Documentation/admin-guide/kernel-parameters.txt of Linux.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,8 @@ from nullbox.host.verified import VerifiedRoot
 BINARY = "qemu-system-x86_64"
 GATEWAY_PORT = "nullbox.gateway.0"
 """Name of the virtio-serial port that leads to the gateway: `/dev/virtio-ports/` of the machine has it."""
+
+CPUINFO = Path("/proc/cpuinfo")
 
 LAST_WORDS_ARGUMENTS = (
     "reserve_mem=1M:4096:oops",
@@ -105,8 +108,22 @@ TCG_ARGUMENTS = ("tsc=reliable", "nohz=off", "highres=off")
 delays of a busy host as drift, and falls back to the HPET, each reading of which stops every emulated processor: a
 microVM inside then takes ten times as long to boot, or does not get up at all.
 
-And the tick is a periodic one. With single shots, machines were seen whose VMs got no timer interrupt for minutes, on
-an idle processor, and with a tick not; why is not known."""
+And the tick is a periodic one: a shot that is lost while a VM runs is made up for by nothing, a tick by the next."""
+
+
+def tsc_rate(cpuinfo: str) -> tuple[str, ...]:
+    """The rate of the counter that emulated processors share with the host's, as an argument for their kernel; none
+    where the text of the host's /proc/cpuinfo (proc_cpuinfo(5)) does not tell it for sure.
+
+    A kernel that starts on a busy host measures it 0.15 % wrong, and VMs in that machine then got no timer interrupt
+    for minutes. Without `aperfmperf` what the text calls "cpu MHz" is the counter's rate (arch/x86/kernel/cpu/proc.c).
+    """
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
+    rate = re.search(r"^cpu MHz\s*:\s*([0-9]+)\.([0-9]{3})", cpuinfo, re.MULTILINE)
+    known = set(flags[1].split()) if flags else set()
+    if rate is None or "aperfmperf" in known or "constant_tsc" not in known:
+        return ()
+    return (f"tsc_early_khz={int(rate[1] + rate[2])}",)
 
 
 STUB_ARGUMENTS = "io.systemd.stub.kernel-cmdline-extra"
@@ -161,7 +178,8 @@ def kernel_arguments(machine: Machine) -> str:
 
 
 def _added(machine: Machine) -> tuple[str, ...]:
-    return (*(() if machine.kvm else TCG_ARGUMENTS), *machine.append)
+    emulation = () if machine.kvm else (*TCG_ARGUMENTS, *tsc_rate(CPUINFO.read_text()))
+    return (*emulation, *machine.append)
 
 
 def _from_kernel(machine: Machine) -> list[str]:

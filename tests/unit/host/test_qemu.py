@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from nullbox.host.qemu import GATEWAY_PORT, Firmware, Machine, argv
+import pytest
+
+from nullbox.host.qemu import CPUINFO, GATEWAY_PORT, Firmware, Machine, argv, tsc_rate
 from nullbox.host.verified import VerifiedRoot
 
 MACHINE = Machine(Path("/b/bzImage"), Path("/b/root.squashfs"), Path("/r/console.log"), Path("/r/gateway.sock"))
@@ -51,7 +53,7 @@ def test_firmware_finds_the_kernel_itself() -> None:
     assert code == "if=pflash,unit=0,format=raw,readonly=on,file=/f/code.fd"
     assert "readonly" not in variables
     assert "readonly" not in disk
-    arguments = "tsc=reliable nohz=off highres=off a=1,,2"
+    arguments = " ".join(("tsc=reliable nohz=off highres=off", *tsc_rate(CPUINFO.read_text()), "a=1,,2"))
     assert value(command, "-smbios") == f"type=11,value=io.systemd.stub.kernel-cmdline-extra={arguments}"
     assert "-global" not in command
     assert "smm=on" in argv(replace(MACHINE, firmware=replace(firmware, secure=True)))
@@ -88,6 +90,19 @@ def test_the_watchdog_resets_the_machine() -> None:
 def test_emulated_processors_share_one_reliable_clock_and_real_ones_have_their_own() -> None:
     assert "tsc=reliable" in value(argv(MACHINE), "-append").split()
     assert "tsc=reliable" not in value(argv(replace(MACHINE, kvm=True)), "-append").split()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("fpu tsc constant_tsc hypervisor", ("tsc_early_khz=2445404",)),
+        ("fpu tsc constant_tsc aperfmperf", ()),  # what the text says is how fast the processor is now
+        ("fpu tsc", ()),
+    ],
+)
+def test_emulated_processors_are_told_the_rate_of_their_clock_if_it_is_sure(flags: str, told: tuple[str, ...]) -> None:
+    assert tsc_rate(f"processor\t: 0\ncpu MHz\t\t: 2445.404\nflags\t\t: {flags}\n\n") == told
+    assert tsc_rate(f"flags\t\t: {flags}\n") == ()
 
 
 def test_emulated_machines_tick_and_real_ones_need_not() -> None:
