@@ -103,20 +103,18 @@ class Machine:
     binary: str = BINARY
 
 
-TCG_ARGUMENTS = ("tsc=reliable", "nohz=off", "highres=off")
+TCG_ARGUMENTS = ("tsc=reliable",)
 """QEMU's emulated processors share the host's counter, so it is one clock for all of them. Linux cannot know that, sees
 delays of a busy host as drift, and falls back to the HPET, each reading of which stops every emulated processor: a
-microVM inside then takes ten times as long to boot, or does not get up at all.
-
-And the tick is a periodic one: a shot that is lost while a VM runs is made up for by nothing, a tick by the next."""
+microVM inside then takes ten times as long to boot, or does not get up at all."""
 
 
 def tsc_rate(cpuinfo: str) -> tuple[str, ...]:
     """The rate of the counter that emulated processors share with the host's, as an argument for their kernel; none
     where the text of the host's /proc/cpuinfo (proc_cpuinfo(5)) does not tell it for sure.
 
-    A kernel that starts on a busy host measures it 0.15 % wrong, and VMs in that machine then got no timer interrupt
-    for minutes. Without `aperfmperf` what the text calls "cpu MHz" is the counter's rate (arch/x86/kernel/cpu/proc.c).
+    A kernel that cannot calibrate against the PIT was seen to take it 0.1 to 0.2 % wrong, and the VMs in those machines
+    to get no timer interrupt for minutes; how the one leads to the other is not known. Without `aperfmperf` what the text calls "cpu MHz" is the counter's rate (arch/x86/kernel/cpu/proc.c).
     """
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
     rate = re.search(r"^cpu MHz\s*:\s*([0-9]+)\.([0-9]{3})", cpuinfo, re.MULTILINE)

@@ -53,7 +53,7 @@ def test_firmware_finds_the_kernel_itself() -> None:
     assert code == "if=pflash,unit=0,format=raw,readonly=on,file=/f/code.fd"
     assert "readonly" not in variables
     assert "readonly" not in disk
-    arguments = " ".join(("tsc=reliable nohz=off highres=off", *tsc_rate(CPUINFO.read_text()), "a=1,,2"))
+    arguments = " ".join(("tsc=reliable", *tsc_rate(CPUINFO.read_text()), "a=1,,2"))
     assert value(command, "-smbios") == f"type=11,value=io.systemd.stub.kernel-cmdline-extra={arguments}"
     assert "-global" not in command
     assert "smm=on" in argv(replace(MACHINE, firmware=replace(firmware, secure=True)))
@@ -103,11 +103,6 @@ def test_emulated_processors_share_one_reliable_clock_and_real_ones_have_their_o
 def test_emulated_processors_are_told_the_rate_of_their_clock_if_it_is_sure(flags: str, told: tuple[str, ...]) -> None:
     assert tsc_rate(f"processor\t: 0\ncpu MHz\t\t: 2445.404\nflags\t\t: {flags}\n\n") == told
     assert tsc_rate(f"flags\t\t: {flags}\n") == ()
-
-
-def test_emulated_machines_tick_and_real_ones_need_not() -> None:
-    assert {"nohz=off", "highres=off"} <= set(value(argv(MACHINE), "-append").split())
-    assert "nohz=off" not in value(argv(replace(MACHINE, kvm=True)), "-append").split()
 
 
 def test_an_emulated_machine_has_one_processor_unless_asked_for_more() -> None:
