@@ -114,7 +114,8 @@ def tsc_rate(cpuinfo: str) -> tuple[str, ...]:
     where the text of the host's /proc/cpuinfo (proc_cpuinfo(5)) does not tell it for sure.
 
     A kernel that cannot calibrate against the PIT was seen to take it 0.1 to 0.2 % wrong, and the VMs in those machines
-    to get no timer interrupt for minutes; how the one leads to the other is not known. Without `aperfmperf` what the text calls "cpu MHz" is the counter's rate (arch/x86/kernel/cpu/proc.c).
+    to get no timer interrupt for minutes; how the one leads to the other is not known. Without `aperfmperf` what the
+    text calls "cpu MHz" is the counter's rate (arch/x86/kernel/cpu/proc.c).
     """
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
     rate = re.search(r"^cpu MHz\s*:\s*([0-9]+)\.([0-9]{3})", cpuinfo, re.MULTILINE)
