@@ -76,7 +76,7 @@ class Requests:
         if isinstance(outcome, Later):
             self._expect(request, call, outcome)
         elif isinstance(outcome, Stream) or hasattr(outcome, "__await__"):
-            self._begin(self._awaited(request, call, outcome), 1)
+            self._begin(self._awaited(request, call, outcome), 1, outcome)
         elif not request.notification:
             self._send(_answer(request.id, outcome))
 
@@ -181,7 +181,8 @@ class Requests:
             outcome = _failed(request.method)
         return _answer(request.id, outcome), opened
 
-    def _begin(self, work: Coroutine[Any, Any, None], count: int) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None], count: int, outcome: Any = None) -> None:
+        """outcome: a coroutine that `work` waits for, and will not if it is cancelled before it has begun."""
         epoch = self._epoch
         self.under_way += count
         task = eager_task(self._loop, work)
@@ -189,6 +190,8 @@ class Requests:
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
+            if isinstance(outcome, Coroutine):
+                outcome.close()
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("a session task failed", exc_info=error)
             if epoch == self._epoch:
