@@ -2,8 +2,8 @@
 
     python -m bench [--quick] [--json build/bench.json] [AREA …]
 
-Each area runs in a process of its own and measures itself beside its baseline. The end is a failure where one misses
-a target or does not run.
+Each area runs in a process of its own and measures itself beside its baseline. Where one misses a target, a profile of
+it is recorded afterwards (see `profiles`). The end is a failure where one misses a target or does not run.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-from bench import report
+from bench import profiles, report
+
+PROFILE_SECONDS, QUICK_PROFILE_SECONDS = 60, 8
 
 AREAS = ("actors", "supervision", "egress", "ctxgraph", "gateway", "boot", "cage")
 
@@ -42,9 +45,18 @@ def run(area: str, quick: bool, directory: Path) -> dict[str, Any] | None:
     print(f"=== {area}", flush=True)
     output = directory / f"{area}.json"
     command = [sys.executable, "-m", f"bench.{area}", "--json", str(output), *(["--quick"] if quick else [])]
+    began = time.monotonic()
     subprocess.run(command, cwd=Path(__file__).parent.parent, check=False)
+    print(f"=== {area}: {time.monotonic() - began:.0f} s", flush=True)
     found: dict[str, Any] | None = json.loads(output.read_text()) if output.exists() else None
     return found
+
+
+def add_profiles(areas: dict[str, Any], directory: Path, seconds: int) -> None:
+    """Record a profile of each area that misses a target, and note its file with the area."""
+    for area, found in areas.items():
+        if area not in profiles.EMULATED and not all(target["met"] for target in found["targets"]):
+            found["profile"] = profiles.record(area, directory, seconds)
 
 
 def main() -> int:
@@ -66,6 +78,7 @@ def main() -> int:
             failed += [f"{area}.{target['name']}" for target in found["targets"] if not target["met"]]
     results["missed"] = failed
     options.json.parent.mkdir(parents=True, exist_ok=True)
+    add_profiles(results["areas"], options.json.parent, QUICK_PROFILE_SECONDS if options.quick else PROFILE_SECONDS)
     options.json.write_text(json.dumps(results, indent=1) + "\n")
     print(f"=== {options.json}, {report.write(results, options.json.parent)}")
     print("all targets met" if not failed else "missed: " + ", ".join(failed))

@@ -5,6 +5,7 @@ run.
 
 Both run in the same QEMU with the same acceleration and memory, and take turns; the median of each counts. Power-on
 is the start of QEMU. The tree is healthy when the machine's console says so; the baseline is done when QEMU has ended.
+What the phases of PID 1 take is shown beside it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from nullbox.host.qemu import Machine
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
 MUST = {"healthy_to_baseline": ("<=", 2.2, "")}
+PHASE = re.compile(r"boot phase (\w+): \d+ tasks in (\d+\.\d{3}) s")
 HEALTHY = re.compile(r"nullbox \| NullBox \S+ is healthy")
 DEADLINE = 180.0
 ROUNDS = 3
@@ -83,12 +85,16 @@ def measure(rounds: int, folder: Path) -> dict[str, list[float]]:
         "healthy": (ours, lambda process: bool(HEALTHY.search(ours.console.read_text(errors="replace")))),
     }
     took: dict[str, list[float]] = {name: [] for name in sides}
+    phases: dict[str, list[float]] = {}
     for _ in range(rounds):
         for name, (machine, done) in sides.items():
             took[name].append(timed(machine, done))
             print(f"{name}: {took[name][-1]:.2f} s", flush=True)
+        for phase, seconds in PHASE.findall(ours.console.read_text(errors="replace")):
+            phases.setdefault(f"phase_{phase}_s", []).append(float(seconds))
     ratios = [ours / theirs for ours, theirs in zip(took["healthy"], took["baseline"], strict=True)]
-    return {"baseline_s": took["baseline"], "healthy_s": took["healthy"], "healthy_to_baseline": ratios}
+    found = {"baseline_s": took["baseline"], "healthy_s": took["healthy"], "healthy_to_baseline": ratios}
+    return found | phases
 
 
 def main() -> int:

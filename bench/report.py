@@ -26,6 +26,8 @@ def markdown(results: Mapping[str, Any]) -> str:
                 f"| {name} | {numbers} | {target['relation']} {target['bound']:g} {target['unit']} | {verdict} |"
             )
         lines += [f"| `{name}` | {value:.4g} | | | | |" for name, value in found["others"].items()]
+        if profile := found.get("profile"):
+            lines += ["", f"What misses: [where the time goes]({profile})."]
         lines.append("")
     return "\n".join(lines)
 

@@ -55,3 +55,10 @@ def test_the_report_shows_misses_and_what_has_no_target() -> None:
     text = report.markdown(results({"speed": 9, "delay": 1, "other": [1, 2, 3]}))
     assert "| `speed` | 9 /s | 9 /s | 9 /s | >= 10 /s | **missed** |" in text
     assert "| `other` | 2 |" in text
+
+
+def test_the_report_leads_to_the_profile_of_what_misses() -> None:
+    found = results({"speed": 9, "delay": 1})
+    assert "profile" not in report.markdown(found)
+    found["areas"]["area"]["profile"] = "profile-area.svg"
+    assert "[where the time goes](profile-area.svg)" in report.markdown(found)
