@@ -32,7 +32,7 @@ def test_two_agents_exchange_entries_and_nothing_is_lost_when_the_store_is_kille
     )
     assert written(machine, pair) < 2 * COUNT, "the kill came in the middle of the exchange"
     for name in pair:
-        machine.until_state(name, "stopped", every=1)
+        machine.until_state(name, "stopped")
         assert machine.node(f"cage:{name}")["last_exit"]["code"] == 0
     for name in pair:
         result = machine.json("ctx", "latest", f"exchanged.{name}")["value"]
