@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import doc_commands
 import pytest
-from doc_commands import ROOT, Command, Shell, commands, differs, follow, pages, steps
+from doc_commands import ROOT, Command, Shell, commands, differs, examples, follow, pages, steps
 
 from nullbox.cli.nullctl import cli as nullctl
 
@@ -19,8 +19,9 @@ RUN_ON_A_SYSTEM = ("docs/quickstart.md", "docs/tutorial.md", "docs/operations.md
 """Pages that tests/net/test_docs.py and tests/boot/test_docs.py follow from top to bottom."""
 
 QUICK_START = "tests/boot/test_docs.py::test_the_quick_start_from_make_run_to_make_stop"
-DISK = "tests/firmware/test_disk.py::test_firmware_starts_the_kernel_from_the_esp_and_the_system_gets_healthy"
-SIGNED = "tests/firmware/test_secure_boot.py::test_a_disk_signed_with_the_enrolled_key_starts"
+BOOT_MEDIA = "tests/firmware/test_docs.py::test_disks_and_secure_boot"
+CLONE = "tests/repo/test_docs_clone.py::test_from_a_clone_to_a_green_test"
+HELP = "tests/net/test_docs_examples.py::test_every_example_of_the_help"
 HOSTED = "tests/net/test_hosted.py::"
 
 COVERED = {
@@ -28,26 +29,25 @@ COVERED = {
     "make run DETACH=1": QUICK_START,
     "make stop": QUICK_START,
     "export PATH=$PWD/build/venv/bin:$PATH NULLD_SOCKET=$PWD/build/run/nulld.sock": QUICK_START,
+    "nullbox up": f"{HOSTED}test_without_a_microvm_krun_is_refused_and_names_the_other_driver",
+    "nullbox up --driver process --state /tmp/one --agents ./my-agents": (
+        f"{HOSTED}test_an_operators_day_and_nothing_left_of_it"
+    ),
     "sudo nullbox up": f"{HOSTED}test_without_a_microvm_krun_is_refused_and_names_the_other_driver",
     "sudo nullbox up --driver process --state /srv/dev": f"{HOSTED}test_an_operators_day_and_nothing_left_of_it",
     "nullctl --socket /srv/dev/run/nulld.sock status": f"{HOSTED}test_an_operators_day_and_nothing_left_of_it",
-    "dd if=build/nullbox.img of=/dev/DISK bs=4M conv=fsync": DISK,
-    "cp /usr/share/OVMF/OVMF_VARS_4M.fd vars.fd": DISK,
-    "qemu-system-x86_64 -machine q35 -accel kvm -cpu host -smp 2 -m 2G -nographic "
-    "-drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd "
-    "-drive if=pflash,format=raw,file=vars.fd -drive if=virtio,format=raw,file=build/nullbox.img": DISK,
-    'openssl req -new -x509 -newkey rsa:2048 -nodes -sha256 -days 3650 -subj "/CN=my NullBox key" '
-    "-keyout key.pem -out cert.pem": SIGNED,
-    "make image KEY=key.pem CERT=cert.pem": SIGNED,
-    "make test-fast": "tests/repo/test_docs_clone.py::test_from_a_clone_to_a_green_test",
-    "git clone … && cd nullbox": "tests/repo/test_docs_clone.py::test_from_a_clone_to_a_green_test",
-    "make setup": "tests/repo/test_docs_clone.py::test_from_a_clone_to_a_green_test",
-    "make lint": "tests/repo/test_docs_clone.py::test_from_a_clone_to_a_green_test",
+    "make test-fast": CLONE,
+    "git clone … && cd nullbox": CLONE,
+    "make setup": CLONE,
+    "make lint": CLONE,
 }
 """Command → the test that runs it."""
 
-THE_SUITE_ITSELF = {"make test", "make test-full", "make crash", "make fuzz", "make bench", "make docs", "make kernel"}
-"""Targets that run for long, or run this test: their recipes are checked, not their results."""
+FOLLOWED = {"docs/boot-media.md": BOOT_MEDIA}
+"""Pages that one test follows from top to bottom."""
+
+THE_SUITE_ITSELF = ("make test", "make test-full", "make crash", "make fuzz")
+"""What would run this test: here its recipes run as far as the collection of the tests."""
 
 
 def shown() -> list[Command]:
@@ -63,6 +63,7 @@ def test_every_command_is_run_by_some_test(command: Command) -> None:
     page = str(command.page.relative_to(ROOT))
     assert (
         (page in RUN_ON_A_SYSTEM and not command.text.startswith(doc_commands.ELSEWHERE))
+        or page in FOLLOWED
         or command.text in COVERED
         or command.text in THE_SUITE_ITSELF
         or page in RUN_HERE
@@ -70,7 +71,12 @@ def test_every_command_is_run_by_some_test(command: Command) -> None:
     ), f"{command}: no test runs this; add it to a table of {Path(__file__).name}, with the test that does"
 
 
-@pytest.mark.parametrize("node", sorted(set(COVERED.values())))
+def test_every_example_of_a_help_page_is_run_by_some_test() -> None:
+    assert len(examples(ROOT / "docs" / "cli.md", "nullctl")) > 20, f"{HELP} runs them"
+    assert set(examples(ROOT / "docs" / "cli-host.md", "nullbox")) <= COVERED.keys()
+
+
+@pytest.mark.parametrize("node", sorted({HELP, *COVERED.values(), *FOLLOWED.values()}))
 def test_the_tests_that_the_table_names_are_there(node: str) -> None:
     path, _, name = node.partition("::")
     names = {item.name for item in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(item, ast.FunctionDef)}
@@ -100,6 +106,7 @@ RUN_HERE = ("docs/contributing/tests.md",)
 
 RUN_HERE_ALONE = {
     "make help",
+    "make docs",
     "build/venv/bin/pytest tests/unit/supervision/test_decide.py -q",
 }
 
@@ -108,8 +115,19 @@ RUN_HERE_ALONE = {
 @pytest.mark.parametrize("command", sorted(RUN_HERE_ALONE))
 def test_commands_that_run_anywhere(command: str) -> None:
     with Shell(ROOT, {}) as shell:
-        output, status = shell.run(command, 120)
+        output, status = shell.run(command, 240)
     assert status == 0, output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", THE_SUITE_ITSELF)
+def test_recipes_that_run_the_suite_find_their_tests(command: str) -> None:
+    """Nothing is built: what they need first counts as there."""
+    there = " ".join(f"-o {name}" for name in ("setup", "kernel", "image", "test-image", "iso", "build/venv/bench"))
+    with Shell(ROOT, {}) as shell:
+        output, status = shell.run(f'{command} {there} PYTEST="build/venv/bin/python -m pytest --collect-only -q"', 240)
+    assert status == 0, output
+    assert re.search(r"\b[1-9]\d*(?:/\d+)? tests? collected", output), output
 
 
 # --- nullctl: what is not run is at least understood by it
@@ -127,7 +145,7 @@ def parsed(words: list[str]) -> None:
         context = command.make_context(command.name or "", rest, parent=context)
 
 
-def examples() -> list[str]:
+def lines_of_nullctl() -> list[str]:
     """Lines of documents and of --help that begin with nullctl."""
     lines = [
         line.strip() for page in pages() for block in doc_commands.blocks(page.read_text()) for line in block.lines
@@ -135,7 +153,7 @@ def examples() -> list[str]:
     return sorted({line for line in lines if re.match(r"nullctl [a-z-]", line) and "Usage" not in line})
 
 
-@pytest.mark.parametrize("line", examples())
+@pytest.mark.parametrize("line", lines_of_nullctl())
 def test_examples_of_nullctl_are_understood_by_it(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("researcher", "scout"):

@@ -115,6 +115,12 @@ def commands(page: Path) -> list[Command]:
     return [step for step in steps(page) if isinstance(step, Command)]
 
 
+def examples(page: Path, program: str) -> list[str]:
+    """The examples that a page of a program's help shows: lines of text that begin with its name, in their order."""
+    lines = [line.strip() for block in blocks(page.read_text()) if block.info == "text" for line in block.lines]
+    return [line for line in lines if re.match(rf"{program} (?!VERB)[a-z-]", line)]
+
+
 def _script(page: Path, block: Block) -> list[Command]:
     """The commands of a block without output; a backslash at the end of a line joins it with the next."""
     found: list[Command] = []
