@@ -38,8 +38,7 @@ def main() -> None:
 
 def done_up_to() -> int:
     """The `seq` of the last wish that was served before this VM started: pages and failures name it."""
-    newest = ctx.query(PAGE, limit=1, newest_first=True) + ctx.query(FAILED, limit=1, newest_first=True)
-    return max((entry["value"]["value"]["wish_seq"] for entry in newest), default=0)
+    return max((entry["value"]["value"]["wish_seq"] for entry in ctx.own(PAGE) + ctx.own(FAILED)), default=0)
 
 
 def serve(wish: dict[str, Any], pause: Callable[[float], None] = time.sleep) -> None:

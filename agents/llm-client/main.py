@@ -32,8 +32,7 @@ MOST = 1 << 20
 
 def main() -> None:
     log("llm-client waits for questions under", ASK)
-    newest = ctx.query(ANSWER, limit=1, newest_first=True) + ctx.query(FAILED, limit=1, newest_first=True)
-    since = max((entry["value"]["value"]["question_seq"] for entry in newest), default=0)
+    since = max((entry["value"]["value"]["question_seq"] for entry in ctx.own(ANSWER) + ctx.own(FAILED)), default=0)
     for question in ctx.watch(ASK, since_seq=since):
         if "event" not in question:
             serve(question)

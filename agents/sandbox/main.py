@@ -35,8 +35,7 @@ PYTHON = sys.executable
 
 def main() -> None:
     log("sandbox waits for programs under", RUN)
-    newest = ctx.query(RESULT, limit=1, newest_first=True)
-    since = newest[0]["value"]["value"]["program_seq"] if newest else 0
+    since = max((entry["value"]["value"]["program_seq"] for entry in ctx.own(RESULT)), default=0)
     for program in ctx.watch(RUN, since_seq=since):
         if "event" not in program:
             serve(program)

@@ -47,8 +47,7 @@ _WORDS = re.compile(r"[^\W\d_]{2,}")
 
 def main() -> None:
     log("summarizer follows", SOURCE)
-    newest = ctx.query(TARGET, limit=1, newest_first=True)
-    since = newest[0]["value"]["value"]["page_seq"] if newest else 0
+    since = max((entry["value"]["value"]["page_seq"] for entry in ctx.own(TARGET)), default=0)
     for page in ctx.watch(SOURCE, since_seq=since):
         if "event" not in page and not page.get("erased"):
             take(page)

@@ -161,6 +161,13 @@ class Ctx:
         `newest_first`, below) the given `seq`."""
         return self._pages("query", {"prefix": prefix}, limit, after, newest_first)
 
+    def own(self, prefix: str = "", *, limit: int = 100) -> list[Entry]:
+        """What this agent itself wrote, newest first, among the newest `limit` entries under the prefix: where to go on
+        after a restart. Others may have written there too; what was erased is left out."""
+        name = os.environ.get("AGENT_NAME")
+        newest = self.query(prefix, limit=limit, newest_first=True)
+        return [entry for entry in newest if entry["agent_id"] == name and not entry.get("erased")]
+
     def history(
         self, key: str, *, limit: int = 100, after: int | None = None, newest_first: bool = False
     ) -> list[Entry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,16 @@ WEB = "web.example.com:8080"
 """A name that `outside` has an address for; of its ports that one is free."""
 
 
+def start(machine: Machine, folder: Path, name: str) -> None:
+    """Start the sample with the whole processor: a share of an emulated one does not boot a VM in time."""
+    home = folder / name
+    shutil.copytree(AGENTS / name, home)
+    manifest = home / "AGENT.toml"
+    manifest.write_text(re.sub(r"max_cpu_percent = \d+", "max_cpu_percent = 100", manifest.read_text()))
+    machine.ok("agent", "deploy", str(home), "--replace")
+    machine.ok("agent", "start", name)
+
+
 def ended(machine: Machine, name: str) -> int:
     """Wait until the agent has started and ended; its exit code."""
     until(lambda: machine.node(f"cage:{name}")["last_exit"], seconds=300, what=f"{name} to end", every=1.0)
@@ -26,8 +37,8 @@ def ended(machine: Machine, name: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("still")
-def test_the_hostile_agent_gets_nowhere_and_is_put_on_record(machine: Machine) -> None:
-    machine.ok("agent", "start", "hostile")
+def test_the_hostile_agent_gets_nowhere_and_is_put_on_record(machine: Machine, tmp_path: Path) -> None:
+    start(machine, tmp_path, "hostile")
     code = ended(machine, "hostile")
     report = machine.json("ctx", "latest", "hostile.report")["value"]
     assert report["not_denied"] == []
@@ -45,10 +56,10 @@ def test_the_hostile_agent_gets_nowhere_and_is_put_on_record(machine: Machine) -
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("still")
-def test_the_sandbox_runs_what_it_is_handed(machine: Machine) -> None:
+def test_the_sandbox_runs_what_it_is_handed(machine: Machine, tmp_path: Path) -> None:
     machine.ok("ctx", "write", "sandbox.run.sum", '{"code": "print(6 * 7)", "seconds": 30}')
     machine.ok("ctx", "write", "sandbox.run.loop", '{"code": "while True: pass", "seconds": 1}')
-    machine.ok("agent", "start", "sandbox")
+    start(machine, tmp_path, "sandbox")
 
     def result(name: str) -> dict[str, object] | None:
         done = machine.nullctl("-o", "json", "ctx", "latest", f"sandbox.result.{name}")
@@ -63,13 +74,13 @@ def test_the_sandbox_runs_what_it_is_handed(machine: Machine) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("still")
-def test_a_summary_names_the_page_that_it_came_from(machine: Machine) -> None:
+def test_a_summary_names_the_page_that_it_came_from(machine: Machine, tmp_path: Path) -> None:
     """The page is written by the operator: the machine has no way out, so `fetcher` can only say that."""
     page = '{"$ctxgraph": 1, "parents": [], "value": {"url": "u", "text": "<p>Tides rise. Tides fall.</p>"}}'
     machine.ok("ctx", "write", "fetch.page.tides", page)
     machine.ok("ctx", "write", "fetch.wanted.far", '{"url": "https://example.com/"}')
     for name in ("summarizer", "fetcher"):
-        machine.ok("agent", "start", name)
+        start(machine, tmp_path, name)
 
     def latest(key: str) -> dict[str, object] | None:
         done = machine.nullctl("-o", "json", "ctx", "latest", key)

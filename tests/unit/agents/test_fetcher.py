@@ -92,6 +92,8 @@ def test_after_a_restart_it_goes_on_after_the_last_wish_that_it_served(
     asked = wish(operator, {"url": server.url})
     fetcher.serve(asked)
     assert fetcher.done_up_to() == asked["seq"]
+    operator.write("fetch.page.by-hand", {"url": "u", "text": "put there by somebody else"})
+    assert fetcher.done_up_to() == asked["seq"]
 
 
 def test_a_host_that_does_not_answer_is_named_in_the_reason(fetcher: ModuleType, server: Any) -> None:

@@ -35,6 +35,19 @@ def path(service: CtxgraphService) -> str:
     return str(service.open_channel("tester", read=["t.", "u."], write=["t."]))
 
 
+def test_an_agents_own_entries_are_told_from_others(
+    path: str, service: CtxgraphService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_NAME", "tester")
+    mine, other = Ctx(path), Ctx(str(service.open_channel("other", read=["t."], write=["t."])))
+    first, _, second = mine.write("t.a", 1), other.write("t.a", 2), mine.write("t.b", 3)
+    other.write("t.b", 4)
+    assert [entry["hash"] for entry in mine.own("t.")] == [second["hash"], first["hash"]]
+    assert [entry["hash"] for entry in mine.own("t.", limit=2)] == [second["hash"]]
+    for ctx in (mine, other):
+        ctx.close()
+
+
 def test_what_is_written_can_be_read_in_every_way(path: str) -> None:
     ctx = Ctx(path)
     first = ctx.write("t.a", {"n": 1})
