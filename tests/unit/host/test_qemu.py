@@ -24,6 +24,7 @@ def values(command: list[str], option: str) -> list[str]:
 def test_emulation_and_kvm() -> None:
     assert value(argv(MACHINE), "-accel") == "tcg,thread=multi"
     assert value(argv(MACHINE), "-cpu").split(",")[0] == "max"
+    assert "-erms" in value(argv(MACHINE), "-cpu"), "a VM's end would take ten times as long"
     assert value(argv(replace(MACHINE, kvm=True)), "-accel") == "kvm"
     assert value(argv(replace(MACHINE, kvm=True)), "-cpu") == "host"
 
