@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from doc_commands import ROOT, Command, Shell, differs, follow, on_a_running_system, steps
-from operator_view import Machine
+from operator_view import Machine, until
+
+from nullbox.host.run import RunFolder
 
 BIN = Path(sys.executable).parent
 
@@ -51,6 +53,9 @@ def test_the_quick_start_from_make_run_to_make_stop() -> None:
             output, status = shell.run(f"{shown.text} DETACH=1", 1500)
             assert status == 0, output
             assert differs(shown.output or (), output) is None, differs(shown.output or (), output)
+            # A person has read the paragraphs between by then; an emulated agent begins some seconds after `running`.
+            there = Machine(RunFolder(ROOT / "build" / "run"), "", 0.0)
+            until(lambda: there.nullctl("ctx", "latest", "reader.summary").code == 0, seconds=180, what="a summary")
             follow(shell, ROOT, [step for step in todo if step.text != f"{shown.text} DETACH=1"], 600)
         finally:
             shell.run("make stop", 120)
