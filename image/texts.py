@@ -7,14 +7,16 @@ from types import MappingProxyType
 from image.contents import PYTHON
 
 INIT = f"""#!/usr/bin/{PYTHON} -IS
-import sys
+import gc, sys
+gc.disable()
 sys.path.insert(0, "/system/python")
 from nullbox.bootstrap import precompiled
 precompiled.use()
 from nullbox.bootstrap.pid1 import main
 main()
 """
-"""PID 1. `-I` and `-S`: neither environment nor site-packages decide what it imports."""
+"""PID 1. `-I` and `-S`: neither environment nor site-packages decide what it imports. The collector waits until all
+is loaded: nothing of that is garbage."""
 
 USERS = """root:x:0:0:root:/:/nonexistent
 nobody:x:65534:65534:nobody:/:/nonexistent

@@ -8,6 +8,7 @@ from nullbox.actors.questions import answer, refuse
 from nullbox.egress import netlink, queries
 from nullbox.egress.build import build
 from nullbox.egress.config import EgressConfig
+from nullbox.egress.dns import wire
 from nullbox.egress.policy import parse_policy
 from nullbox.egress.uplink import Uplink
 from nullbox.egress.veth import KernelVeths
@@ -30,6 +31,7 @@ class EgressActor(BaseActor):
     @classmethod
     def preload(cls) -> None:
         netlink.load()  # for the first link
+        wire.load()  # for the first question
 
     def started(self, start: Start) -> None:
         self._layout = Layout.from_plain(start.config["layout"])

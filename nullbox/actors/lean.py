@@ -2,7 +2,8 @@
 
 - `multiprocessing`: for making processes, which `process` does.
 - `logging.config`: for its logger's settings; `logs` makes ours by hand.
-- `zipfile`: for actors' code that comes in messages, which the transport takes none of.
+- `sourceLoader`, its own, and with it `ast`, `importlib.resources` and `zipfile`: for actors' code that comes in
+  messages, which the transport takes none of.
 
 What a stock Thespian in the same process (the tests have some) uses after all is loaded then.
 """
@@ -28,21 +29,38 @@ def dict_config(settings: Any) -> None:
     logging.config.dictConfig(settings)
 
 
-def zip_file(*arguments: Any) -> Any:
-    """`zipfile.ZipFile`, loaded when it is called."""
-    import zipfile
+def load_module(*arguments: Any) -> Any:
+    """`sourceLoader.loadModuleFromHashSource`, loaded when it is called."""
+    from thespian.system import sourceLoader
 
-    return zipfile.ZipFile(*arguments)
+    return sourceLoader.loadModuleFromHashSource(*arguments)
+
+
+def source_finder(*arguments: Any) -> Any:
+    """`sourceLoader.SourceHashFinder`, loaded when one is made."""
+    from thespian.system import sourceLoader
+
+    return sourceLoader.SourceHashFinder(*arguments)
+
+
+class NoSuchSource(Exception):
+    """Instead of `sourceLoader.SourceHashNotLocallyAvailable`, which is raised by what is not there."""
 
 
 STAND_INS: StandIns = MappingProxyType(
     {
         "multiprocessing": {"__getattr__": of_multiprocessing},
         "logging.config": {"dictConfig": dict_config},
-        "zipfile": {"ZipFile": zip_file, "BadZipFile": ValueError},
+        "thespian.system.sourceLoader": {
+            "loadModuleFromHashSource": load_module,
+            "SourceHashFinder": source_finder,
+            "SourceHashNotLocallyAvailable": NoSuchSource,
+        },
     }
 )
 
 with stood_in(STAND_INS):
+    import thespian.system.actorManager
     import thespian.system.logdirector
-    import thespian.system.sourceLoader  # noqa: F401
+    import thespian.system.multiprocCommon
+    import thespian.system.systemAdmin  # noqa: F401

@@ -232,6 +232,8 @@ def main() -> None:
             "To run NullBox on this machine: nullbox run (in a virtual machine).\n"
         )
         raise SystemExit(2)
+    gc.freeze()  # what is loaded stays, and is not looked through
+    gc.enable()
     log = KernelLog()
     host = LinuxHost()
     options = Cmdline()

@@ -6,6 +6,9 @@
   that are named as text.
 - Regular expressions, which go through a compiler written in Python.
 
+Some modules are imported by name only, for what a start never does (`LATER`). Their code runs when something in them is
+asked for.
+
 `image/rehearsal.py` makes the file. What is not in it is found, read and compiled as ever.
 
 Effects: reads a file; changes the list of module finders, and `re`, `dataclasses`, `collections` and `typing` at the
@@ -19,11 +22,15 @@ import marshal
 import os
 import sys
 from _frozen_importlib import ModuleSpec
+from _thread import RLock
 
 TYPE_CHECKING = False  # `typing` has it, too, and is to come from the file
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import CodeType, ModuleType
     from typing import Any
+else:
+    ModuleType = type(sys)
 
 PATH = "/system/python/precompiled"
 LENGTH = 8
@@ -39,6 +46,27 @@ KnownExpressions = dict[tuple[str | bytes, int], Piece]
 """Pattern and flags → the other arguments of the compiled pattern's constructor."""
 KnownTexts = dict[str, "CodeType"]
 """The text of an expression of Python → its code."""
+
+
+LATER: Mapping[str, Mapping[str, object]] = {
+    "asyncio.sslproto": {},  # nothing speaks TLS
+    "asyncio.staggered": {},  # nothing connects to a name
+    "ast": {},
+    "difflib": {},  # for suggestions to who mistypes
+    "dnslib": {},  # for agents' questions
+    "inspect": {},
+    "linecache": {},  # for tracebacks
+    "locale": {},
+    "secrets": {},  # for questions upstream
+    "shutil": {},
+    "subprocess": {"PIPE": -1, "STDOUT": -2, "DEVNULL": -3},  # which asyncio repeats
+    "tempfile": {},  # for Thespian's own log file
+    "textwrap": {},  # for tracebacks
+}
+"""Modules that others import by name and a start does not use → what is known of them without their code."""
+
+OF_IMPORT = ("__class__", "__name__", "__loader__", "__package__", "__spec__", "__path__", "__file__", "__cached__")
+"""Attributes of a module that an import makes, and looks at."""
 
 
 def digest(text: str) -> bytes:
@@ -83,12 +111,38 @@ class Pieces:
         return marshal.loads(os.pread(self._fd, length, self._start + offset))  # noqa: S302 - of the read-only image
 
 
+class Later(ModuleType):
+    """A module whose code runs when something in it is asked for that is not known without it.
+
+    As the standard library's `LazyLoader` makes them, except that to import it once more does not count as asking.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in OF_IMPORT:
+            own: str = ModuleType.__getattribute__(self, "__name__")
+            loader: Modules = ModuleType.__getattribute__(self, "__loader__")
+            with loader.lock:  # who asks meanwhile waits for the whole module, but for its own code
+                if type(self) is Later and own not in loader.running:
+                    if name in LATER[own]:
+                        return LATER[own][name]
+                    loader.running.add(own)
+                    try:
+                        loader.run(self)
+                        self.__class__ = ModuleType  # type: ignore[assignment]
+                    finally:
+                        loader.running.remove(own)
+        return ModuleType.__getattribute__(self, name)
+
+
 class Modules:
     """Finds and loads modules (importlib's protocols of a finder and a loader)."""
 
     def __init__(self, pieces: Pieces, known: KnownModules) -> None:
         self._pieces = pieces
         self._known = known
+        self.lock = RLock()
+        self.running: set[str] = set()
+        """Modules whose code runs because something was asked for."""
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
         found = self._known.get(name)
@@ -101,10 +155,15 @@ class Modules:
             spec.submodule_search_locations.append(origin.rpartition("/")[0])
         return spec
 
-    def create_module(self, spec: ModuleSpec) -> None:
-        """As the import system makes any."""
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """None: as the import system makes any."""
+        return Later(spec.name) if spec.name in LATER else None
 
     def exec_module(self, module: ModuleType) -> None:
+        if type(module) is not Later:
+            self.run(module)
+
+    def run(self, module: ModuleType) -> None:
         exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102 - what a loader does
 
     def get_code(self, name: str) -> CodeType:
@@ -115,6 +174,24 @@ class Modules:
         return self._known[name][2]
 
 
+class Inspect:
+    """What data classes ask of the module `inspect` for each class, without loading it."""
+
+    @staticmethod
+    def get_annotations(cls: type) -> dict[str, Any]:
+        return dict(cls.__dict__.get("__annotations__", ()))  # noqa: RUF063 - what it does itself
+
+    @staticmethod
+    def signature(_cls: type) -> str:
+        """For the docstring of a class without one, which nobody reads: there is none, as some classes have none."""
+        raise ValueError
+
+    def __getattr__(self, name: str) -> Any:
+        import inspect
+
+        return getattr(inspect, name)
+
+
 def _methods(pieces: Pieces, known: KnownMethods) -> None:
     import dataclasses
 
@@ -122,7 +199,7 @@ def _methods(pieces: Pieces, known: KnownMethods) -> None:
         found = known.get(digest(text))
         exec(pieces.load(found) if found else text, *namespaces)  # noqa: S102 - what `dataclasses` does
 
-    vars(dataclasses)["exec"] = execute
+    vars(dataclasses).update(exec=execute, inspect=Inspect())
 
 
 def _expressions(pieces: Pieces, known: KnownExpressions) -> None:

@@ -10,7 +10,6 @@ from enum import IntEnum
 from typing import Any
 
 import dnslib  # type: ignore[import-untyped,unused-ignore]
-from dnslib.label import DNSLabel  # type: ignore[import-untyped,unused-ignore]
 
 A, CNAME, SOA, AAAA, SVCB, HTTPS = 1, 5, 6, 28, 64, 65
 CLASS_IN = 1
@@ -19,6 +18,11 @@ EDNS_SIZE = 1232
 CLASSIC_SIZE = 512
 MAX_QUERY = 512
 """A question with one name of 255 octets and EDNS options is far shorter."""
+
+
+def load() -> None:
+    """Load dnslib now: in the image it is put off until it is asked for something."""
+    _ = dnslib.DNSRecord
 
 
 class Rcode(IntEnum):
@@ -76,7 +80,7 @@ class UpstreamAnswer:
     negative_ttl: int | None = None
 
 
-def _text(label: DNSLabel) -> str:
+def _text(label: dnslib.DNSLabel) -> str:
     """A name as text, or empty if text could not stand for it without doubt (a dot inside a label, say)."""
     parts = []
     for part in label.label:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from nullbox.bootstrap import precompiled
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -107,3 +111,77 @@ def test_a_rehearsal_gives_the_same_bytes_each_time(code: Path, tmp_path: Path) 
     for name in ("one", "two"):
         rehearse(code, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+LATER = """
+import json, sys, threading
+sys.path[:0] = [sys.argv[1], sys.argv[2]]
+from nullbox.bootstrap import precompiled
+precompiled.LATER = {"second": {"KNOWN": 1}}
+precompiled.use(sys.argv[3])
+import first, second
+from first import second as again
+put_off = [type(second).__name__, second.__name__, second.KNOWN, type(second).__name__]
+found = []
+asking = [threading.Thread(target=lambda: found.append(second.BYTES.match(b"7")[0].decode())) for _ in range(8)]
+for each in asking:
+    each.start()
+for each in asking:
+    each.join()
+missing = [hasattr(second, name) for name in ("KNOWN", "re", "__doc__")]
+print(json.dumps([put_off, again is second, found, type(second).__name__, missing]))
+"""
+
+
+def test_what_is_named_only_is_loaded_when_something_in_it_is_asked_for(code: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    rehearse(code, kept)
+    put_off, same, found, kind, there = run("-c", LATER, ROOT, tmp_path / "no code", kept)
+    assert put_off == ["Later", "second", 1, "Later"]
+    assert same and found == ["7"] * 8
+    assert kind == "module"
+    assert there == [False, True, True]
+
+
+FAILING = """
+import json, sys
+sys.path[:0] = [sys.argv[1], sys.argv[2]]
+from nullbox.bootstrap import precompiled
+precompiled.LATER = {"second": {}}
+precompiled.use(sys.argv[3])
+import second
+sys.broken = True
+said = []
+for _ in range(3):
+    try:
+        said.append(second.ANSWER)
+    except ZeroDivisionError:
+        said.append("failed")
+        sys.broken = len(said) < 2
+print(json.dumps(said))
+"""
+
+
+def test_a_module_whose_code_fails_is_tried_again(code: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    (code / "second.py").write_text("import sys\nANSWER = 1 / (not getattr(sys, 'broken', False))\n")
+    (code / "first.py").write_text("import second\n")
+    rehearse(code, kept)
+    assert run("-c", FAILING, ROOT, tmp_path / "no code", kept) == ["failed", "failed", 1.0]
+
+
+def test_what_is_known_of_a_module_without_its_code_is_so() -> None:
+    known = [(name, each) for name, content in precompiled.LATER.items() for each in content.items()]
+    assert known == [(name, (key, getattr(importlib.import_module(name), key))) for name, (key, _) in known]
+
+
+def test_data_classes_are_told_what_inspect_would_say() -> None:
+    class Base:
+        x: int
+
+    class Derived(Base):
+        y: str = ""
+
+    for cls in (Base, Derived, type("Bare", (), {})):
+        assert precompiled.Inspect.get_annotations(cls) == inspect.get_annotations(cls)
+    assert precompiled.Inspect().isclass(Base)
