@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import LifoQueue
 from typing import TypeVar
 
 from nullbox.ctxgraph.access import Rights
@@ -20,16 +21,18 @@ QUERIES_OF_HOST = 2
 
 
 class ReaderPool:
-    """`threads` threads, each working with a reader of its own. Use it in one loop.
+    """`threads` threads, each working with a reader of its own, made when there is something to read with it.
+    Use it in one loop.
 
     seconds: how long one query may take; then it fails with `timeout`.
     """
 
     def __init__(self, path: Path, name: str, threads: int, seconds: float) -> None:
-        self._all = [Reader(path, cache_kib=2048, seconds=seconds) for _ in range(threads)]
-        self._free: SimpleQueue[Reader] = SimpleQueue()
-        for reader in self._all:
-            self._free.put(reader)
+        self._make = partial(Reader, path, cache_kib=2048, seconds=seconds)
+        self._all: list[Reader] = []
+        self._free: LifoQueue[Reader | None] = LifoQueue()
+        for _ in range(threads):
+            self._free.put(None)  # one to be made
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"ctxgraph-{name}")
         self._turns: dict[str, asyncio.Semaphore] = {}
 
@@ -51,6 +54,9 @@ class ReaderPool:
     def _borrow(self, work: Callable[[Reader], T]) -> T:
         reader = self._free.get()
         try:
+            if reader is None:
+                reader = self._make()
+                self._all.append(reader)
             return work(reader)
         finally:
             self._free.put(reader)

@@ -26,6 +26,7 @@ PAGE_BYTES = 600 * 1024
 """A page ends before its answer could outgrow a line of the protocol (1 MiB)."""
 NEVER = 2**62
 
+_PLAIN = frozenset(b"/-._0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _COLUMNS = "o.hash, l.agent_id, l.key, o.value, l.seq, l.ts_ns, l.kind, l.expires_ns"
 _FROM = "FROM log l JOIN objects o ON o.seq = l.object"
 
@@ -36,6 +37,12 @@ class Page:
 
     entries: list[Entry]
     next: int | None
+
+
+def read_only(path: Path) -> str:
+    """The URI by which SQLite opens a file that it may not change (https://sqlite.org/uri.html)."""
+    escaped = (chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in bytes(path.absolute()))
+    return f"file:{''.join(escaped)}?mode=ro"
 
 
 class Reader:
@@ -52,9 +59,7 @@ class Reader:
         self._seconds = seconds
         self._deadline = 0.0
         try:
-            self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-            )
+            self._connection = sqlite3.connect(read_only(path), uri=True, isolation_level=None, check_same_thread=False)
             self._connection.execute("PRAGMA query_only = ON")
             self._connection.execute(f"PRAGMA cache_size = -{cache_kib}")
         except sqlite3.Error as error:
