@@ -57,6 +57,7 @@ LATER: Mapping[str, Mapping[str, object]] = {
     "inspect": {},
     "linecache": {},  # for tracebacks
     "locale": {},
+    "nullbox.cage.manifest": {},  # for agents
     "secrets": {},  # for questions upstream
     "shutil": {},
     "subprocess": {"PIPE": -1, "STDOUT": -2, "DEVNULL": -3},  # which asyncio repeats

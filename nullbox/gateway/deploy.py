@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from nullbox.cage.manifest import MAX_BYTES, Manifest, parse
+from nullbox.cage import manifest
 from nullbox.gateway.schema import UPLOAD
 from nullbox.protocols.errors import ErrorCode, NullBoxError
 from nullbox.protocols.layout import Layout
@@ -89,7 +89,7 @@ class Deployments:
             self.abandon(upload)
             raise
 
-    def check(self, upload: str) -> Manifest:
+    def check(self, upload: str) -> manifest.Manifest:
         """The manifest of a whole upload.
 
         Raises:
@@ -100,13 +100,15 @@ class Deployments:
             source = (folder / MANIFEST).read_bytes()
         except FileNotFoundError:
             raise NullBoxError(ErrorCode.INVALID, f"the folder has no {MANIFEST}") from None
-        if len(source) > MAX_BYTES:
-            raise NullBoxError(ErrorCode.TOO_LARGE, f"{MANIFEST} has {len(source)} bytes; allowed: {MAX_BYTES}")
-        manifest = parse(source)
-        entry = manifest.entrypoint[0] if manifest.entrypoint else DEFAULT_ENTRY.get(manifest.runtime, manifest.name)
+        if len(source) > manifest.MAX_BYTES:
+            raise NullBoxError(
+                ErrorCode.TOO_LARGE, f"{MANIFEST} has {len(source)} bytes; allowed: {manifest.MAX_BYTES}"
+            )
+        agent = manifest.parse(source)
+        entry = agent.entrypoint[0] if agent.entrypoint else DEFAULT_ENTRY.get(agent.runtime, agent.name)
         if not (folder / entry).is_file():
             raise NullBoxError(ErrorCode.INVALID, f"agent.entrypoint: the folder has no file {entry!r}")
-        return manifest
+        return agent
 
     def place(self, upload: str, name: str) -> None:
         """Make the upload the agent `name`; one that was there is kept aside until `settle` or `undo`."""

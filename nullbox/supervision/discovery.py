@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nullbox.cage.manifest import MAX_BYTES, parse
+from nullbox.cage import manifest
 from nullbox.cage.problems import ManifestError
 from nullbox.protocols.layout import Layout
 from nullbox.supervision.spec import parse_restart
@@ -64,7 +64,7 @@ def read_agent(folder: Path) -> AgentEntry:
         OSError: it cannot be read.
     """
     with (folder / MANIFEST).open("rb") as file:
-        manifest = parse(file.read(MAX_BYTES + 1))
-    if manifest.name != folder.name:
-        raise ValueError(f"agent.name is {manifest.name!r}; allowed: the folder's name, {folder.name!r}")
-    return AgentEntry(manifest.name, folder, parse_restart(manifest.restart), manifest.autostart)
+        agent = manifest.parse(file.read(manifest.MAX_BYTES + 1))
+    if agent.name != folder.name:
+        raise ValueError(f"agent.name is {agent.name!r}; allowed: the folder's name, {folder.name!r}")
+    return AgentEntry(agent.name, folder, parse_restart(agent.restart), agent.autostart)
