@@ -122,11 +122,11 @@ def test_pages_and_answers_come_from_granted_servers(
         done = machine.nullctl("-o", "json", "ctx", "latest", key)
         return {**done.json["value"]["value"], "parents": done.json["parents"]} if done.code == 0 else {}
 
-    machine.ok("ctx", "write", "fetch.wanted.tides", json.dumps({"url": f"http://{WEB}/tides"}))
+    machine.ok("ctx", "write", "fetch.wanted.sea", json.dumps({"url": f"http://{WEB}/tides"}))
     machine.ok("agent", "deploy", str(granted(tmp_path, "getter", "fetcher", "", "fetch.")))
-    page = until(lambda: entry("fetch.page.tides"), seconds=240, what="the page", every=1.0)
+    page = until(lambda: entry("fetch.page.sea"), seconds=240, what="the page", every=1.0)
     assert (page["status"], page["text"]) == (200, "<p>Tides rise.</p>")
-    assert page["parents"] == [machine.json("ctx", "latest", "fetch.wanted.tides")["hash"]]
+    assert page["parents"] == [machine.json("ctx", "latest", "fetch.wanted.sea")["hash"]]
     machine.ok("agent", "remove", "getter", "--yes")
 
     base = f"os.environ['LLM_BASE_URL'] = 'http://{WEB}/v1'"

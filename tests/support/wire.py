@@ -21,6 +21,8 @@ TUNSETIFF = 0x400454CA
 IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000
 DEVICE = "wire0"
+PATIENCE = 0.5
+"""Seconds that a frame waits for a busy machine, whose socket holds ten (net.unix.max_dgram_qlen)."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,13 @@ def _carry(wire: Wire, told: int) -> None:
     qemu = str(wire.path) + ".qemu"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.bind(str(wire.path) + ".peer")
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *divmod(int(PATIENCE * 1e6), 10**6)))
         os.write(told, b".")
         while True:
             for ready in select.select([tap, end], [], [])[0]:
-                # A frame for a machine that is off, or too fast for it, is lost, as on any wire.
+                # A frame for a machine that is off, or does not take it in time, is lost, as on any wire.
                 with contextlib.suppress(OSError):
                     if ready is tap:
-                        end.sendto(os.read(tap, 65536), socket.MSG_DONTWAIT, qemu)
+                        end.sendto(os.read(tap, 65536), qemu)
                     else:
                         os.write(tap, end.recv(65536))
