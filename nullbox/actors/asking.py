@@ -78,7 +78,8 @@ class Bridge:
             return
         self._pending[request_id] = Pending(target, address, loop, future)
         if not self._actor.tell(address, replace(message, request_id=request_id)):
-            _fail(self._pending.pop(request_id), _unavailable(target))
+            # The telling itself may have found that the other is gone, and `lost` have failed the question.
+            self._fail_where(lambda pending: pending.future is future)
 
     def _fail_where(self, chosen: Any) -> None:
         for request_id in [number for number, pending in self._pending.items() if chosen(pending)]:
