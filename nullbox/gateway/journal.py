@@ -23,6 +23,8 @@ from typing import Any
 
 KEEP = 5000
 """Events that are kept; the file holds up to twice as many lines before it is written anew."""
+SYNC_PERIOD = 1.0
+"""Seconds between two looks at whether there is something that the disk has not been asked to keep."""
 LONGEST_TEXT = 4096
 """Characters of one text in an event (a traceback); its end is what is kept, since that is what it says."""
 
@@ -40,6 +42,7 @@ class Journal:
         self._descriptor = -1
         self._torn = False
         self._failing = False
+        self._synced = True
         self._more: asyncio.Event | None = None
         self._waiting = 0
         self.last_seq = 0
@@ -104,6 +107,23 @@ class Journal:
             self._more = None
         return event
 
+    async def keep_synced(self, period: float = SYNC_PERIOD) -> None:
+        """Run for ever: have the disk keep what was written a `period` later, should the power be lost (fdatasync(2))."""
+        while True:
+            await asyncio.sleep(period)
+            await self._sync()
+
+    async def _sync(self) -> None:
+        if self._synced or self._descriptor < 0:
+            return
+        self._synced = True
+        try:
+            # A descriptor of its own: this one may be replaced while the disk works, which takes as long as it takes.
+            await asyncio.to_thread(_sync_and_close, os.dup(self._descriptor))
+        except OSError as error:
+            self._synced = False
+            self._failed(error)
+
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -120,6 +140,7 @@ class Journal:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
             if not whole:
                 os.write(self._descriptor, b"\n")
+            _sync_folder(path.parent)
         except OSError as error:
             log.error("the journal %s cannot be kept: %s", path, error)
 
@@ -152,19 +173,22 @@ class Journal:
                 _write_all(self._descriptor, b"\n")
             self._torn = True
             _write_all(self._descriptor, _line(event, origin))
-            self._torn = False
+            self._torn = self._synced = False
             self._lines += 1
             if self._lines >= 2 * self._keep:
                 self._lines = self._keep  # where this fails, it is tried again so many events later
                 self._rewrite()
         except OSError as error:
-            if not self._failing:
-                log.error("the journal cannot be written: %s", error)
-            self._failing = True
+            self._failed(error)
         else:
             if self._failing:
                 log.warning("the journal can be written again; event %d is the first", event["seq"])
             self._failing = False
+
+    def _failed(self, error: OSError) -> None:
+        if not self._failing:
+            log.error("the journal cannot be written: %s", error)
+        self._failing = True
 
     def _rewrite(self) -> None:
         assert self._path is not None
@@ -175,6 +199,7 @@ class Journal:
                 _write_all(fd, _line(event, self.origin if event["seq"] == self.last_seq else None))
             os.fsync(fd)
             partial.rename(self._path)
+            _sync_folder(self._path.parent)
         except BaseException:
             os.close(fd)
             raise
@@ -192,6 +217,22 @@ def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def _sync_and_close(fd: int) -> None:
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_folder(path: Path) -> None:
+    """Have the disk keep which files there are (fsync(2))."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _bounded(value: Any) -> Any:

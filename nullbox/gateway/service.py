@@ -143,6 +143,7 @@ class GatewayService:
             await self._serve_vsock(server)
             if await self._serve_port(server):
                 collecting.append(asyncio.create_task(show(core, console, self._changed)))
+            collecting.append(asyncio.create_task(journal.keep_synced()))
             record_boot(journal, kernel_crash(self._layout))
             collecting.append(asyncio.create_task(core.collector.run()))
             collecting.append(asyncio.create_task(collect_denials(self._backend, journal)))

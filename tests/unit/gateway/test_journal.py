@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,74 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert again.add("state")["seq"] == 3
     assert [event["kind"] for event in again.since(0)["events"]] == ["boot", "exit", "state"]
     again.close()
+
+
+class Disk:
+    """Stands in for fdatasync(2): which files were asked to be kept, and what it says to that."""
+
+    def __init__(self) -> None:
+        self.kept: list[Path] = []
+        self.error: OSError | None = None
+
+    def sync(self, fd: int) -> None:
+        if self.error is not None:
+            raise self.error
+        self.kept.append(Path(os.readlink(f"/proc/self/fd/{fd}")))
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk = Disk()
+    monkeypatch.setattr(os, "fdatasync", disk.sync)
+    return disk
+
+
+async def turns(done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not done():
+            await asyncio.sleep(0)
+
+
+def test_the_disk_is_asked_to_keep_what_is_new_and_only_that(tmp_path: Path, disk: Disk) -> None:
+    path = tmp_path / "events.jsonl"
+
+    async def scenario() -> None:
+        journal = Journal(path)
+        keeping = asyncio.create_task(journal.keep_synced(0))
+        journal.add("boot")
+        journal.add("state")
+        await turns(lambda: bool(disk.kept))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert disk.kept == [path]
+        journal.add("state")
+        await turns(lambda: len(disk.kept) == 2)
+        keeping.cancel()
+        journal.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_disk_that_keeps_nothing_is_asked_again_and_said_once(
+    tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        journal = Journal(tmp_path / "events.jsonl")
+        keeping = asyncio.create_task(journal.keep_synced(0))
+        disk.error = OSError(5, "Input/output error")
+        journal.add("boot")
+        await turns(lambda: "cannot be written" in caplog.text)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        disk.error = None
+        await turns(lambda: bool(disk.kept))
+        assert caplog.text.count("cannot be written") == 1
+        keeping.cancel()
+        journal.close()
+
+    before = len(os.listdir("/proc/self/fd"))
+    asyncio.run(scenario())
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @given(st.integers(0, 400))
