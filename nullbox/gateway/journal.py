@@ -108,7 +108,7 @@ class Journal:
         return event
 
     async def keep_synced(self, period: float = SYNC_PERIOD) -> None:
-        """Run for ever: have the disk keep what was written a `period` later, should the power be lost (fdatasync(2))."""
+        """Run for ever: have the disk keep what was written a `period` later, should power be lost (fdatasync(2))."""
         while True:
             await asyncio.sleep(period)
             await self._sync()
